@@ -1,0 +1,1 @@
+"""Events, contracts, codecs, topics, settings and the metrics catalogue: the ground floor."""

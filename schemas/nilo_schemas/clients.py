@@ -1,0 +1,50 @@
+"""Client configurations made of Settings: Kafka for librdkafka, and the registry client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from confluent_kafka.schema_registry import SchemaRegistryClient
+
+from nilo_schemas.settings import Settings
+
+
+def kafka_config(settings: Settings, **more: Any) -> dict[str, Any]:
+    """The librdkafka configuration that reaches the brokers, with `more` laid over it.
+
+    Keys of `more` use underscores for dots: `kafka_config(s, group_id="g")`.
+
+    Raises:
+        SettingsError: no broker is known.
+    """
+    config: dict[str, Any] = {
+        "bootstrap.servers": settings.brokers(),
+        "security.protocol": settings.kafka_security_protocol,
+        "sasl.mechanism": settings.kafka_sasl_mechanism,
+        "sasl.username": settings.kafka_sasl_username,
+        "sasl.password": _secret(settings.kafka_sasl_password),
+        "ssl.ca.location": _text(settings.kafka_ssl_ca_location),
+        "ssl.certificate.location": _text(settings.kafka_ssl_certificate_location),
+        "ssl.key.location": _text(settings.kafka_ssl_key_location),
+        "ssl.key.password": _secret(settings.kafka_ssl_key_password),
+    }
+    given = {key: value for key, value in config.items() if value is not None}
+    return given | {key.replace("_", "."): value for key, value in more.items()}
+
+
+def registry_client(settings: Settings) -> SchemaRegistryClient:
+    """A registry client for these settings; raises SettingsError when no registry is known."""
+    config = {
+        "url": settings.registry_url(),
+        "basic.auth.user.info": _secret(settings.schema_registry_user_info),
+        "ssl.ca.location": _text(settings.schema_registry_ca_location),
+    }
+    return SchemaRegistryClient({key: value for key, value in config.items() if value is not None})
+
+
+def _secret(value: Any) -> str | None:
+    return None if value is None else value.get_secret_value()
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
