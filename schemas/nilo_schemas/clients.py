@@ -8,6 +8,8 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 
 from nilo_schemas.settings import Settings
 
+REGISTRY_TIMEOUT = 10.0
+
 
 def kafka_config(settings: Settings, **more: Any) -> dict[str, Any]:
     """The librdkafka configuration that reaches the brokers, with `more` laid over it.
@@ -38,6 +40,8 @@ def registry_client(settings: Settings) -> SchemaRegistryClient:
         "url": settings.registry_url(),
         "basic.auth.user.info": _secret(settings.schema_registry_user_info),
         "ssl.ca.location": _text(settings.schema_registry_ca_location),
+        "timeout": REGISTRY_TIMEOUT,
+        "max.retries": 2,
     }
     return SchemaRegistryClient({key: value for key, value in config.items() if value is not None})
 

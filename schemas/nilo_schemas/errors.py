@@ -38,13 +38,14 @@ class UnreachableError(NiloError):
 
 
 class Reason(StrEnum):
-    """Why a message became a dead letter: the values of the header `nilo-error-code`."""
+    """Why a message became a dead letter: the values of the header `x-nilo-error-code`."""
 
     EMPTY = "empty"
     FRAMING = "framing"
     UNKNOWN_SCHEMA = "unknown_schema"
     CORRUPT = "corrupt"
     INCOMPATIBLE = "incompatible"
+    INVALID = "invalid"
     LATE = "late"
 
 

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Kafka's own wrapper reads the KAFKA_… variables and formats the storage, as in its official image.
+set -eu
+export CLUSTER_ID="${CLUSTER_ID:-5L6g3nShT-eMCtK--X86sw}"
+config=/opt/kafka/config
+java -cp '/opt/kafka/libs/*' kafka.docker.KafkaDockerWrapper setup \
+    --default-configs-dir /etc/kafka/docker --mounted-configs-dir /mnt/shared/config \
+    --final-configs-dir "$config"
+# shellcheck disable=SC2086  # several options in one variable
+exec java ${KAFKA_HEAP_OPTS:--Xmx512m} -Dlog4j2.configurationFile="$config/log4j2.yaml" \
+    -cp '/opt/kafka/libs/*' kafka.Kafka "$config/server.properties"
