@@ -11,16 +11,8 @@ from nilo_deploy.errors import (
     PortError,
     ServerError,
 )
-from nilo_deploy.stack import (
-    ServerState,
-    StackState,
-    down,
-    external,
-    start_broker,
-    status,
-    stop_broker,
-    up,
-)
+from nilo_deploy.report import ServerState, StackState
+from nilo_deploy.stack import down, external, start_broker, status, stop_broker, up
 
 __all__ = [
     "DeployError",

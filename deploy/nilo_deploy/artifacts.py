@@ -183,6 +183,7 @@ def _download(artifact: Artifact, staging: Path, progress: _Progress) -> Path:
 
     logging.getLogger("jgo").addHandler(logging.NullHandler())  # else warnings go to stderr
     group, name, version, classifier, kind = artifact.parts
+    failure: Exception | None = None
     for attempt in range(_ATTEMPTS):
         folder = staging / f"{artifact.sha256}-{attempt}"
         context = MavenContext(
@@ -192,7 +193,7 @@ def _download(artifact: Artifact, staging: Path, progress: _Progress) -> Path:
         try:
             return project.artifact(classifier=classifier, packaging=kind).resolve()
         except (RequestException, RuntimeError) as error:
-            failure: Exception = error
+            failure = error
         except OSError as error:
             raise DownloadError(f"cannot write under {cache()}: {error}") from error
     raise DownloadError(
@@ -201,9 +202,9 @@ def _download(artifact: Artifact, staging: Path, progress: _Progress) -> Path:
     ) from failure
 
 
-def _cause(error: BaseException) -> str:
+def _cause(error: BaseException | None) -> str:
     """The innermost reason, which is the one that says something."""
-    while (inner := error.__context__ or error.__cause__) is not None:
+    while error is not None and (inner := error.__context__ or error.__cause__) is not None:
         error = inner
     return str(error).split(": ", 1)[-1][:200] or type(error).__name__
 

@@ -54,8 +54,8 @@ def servers(home: Home, choices: Choices) -> list[Server]:
     return [_server(home, choices, node) for node in range(1, choices.brokers + 1)]
 
 
-def config_text(folder: Path, choices: Choices, node: int) -> str:
-    """The server.properties of one node whose data lies in `folder`/data."""
+def config_text(choices: Choices, node: int) -> str:
+    """The server.properties of one node that runs in the folder that holds its data."""
     copies = min(3, choices.brokers)
     in_sync = max(1, copies - 1)
     own, controller = _ports(choices, node)
@@ -69,7 +69,7 @@ def config_text(folder: Path, choices: Choices, node: int) -> str:
         "controller.listener.names": "CONTROLLER",
         "listeners": f"PLAINTEXT://127.0.0.1:{own},CONTROLLER://127.0.0.1:{controller}",
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{own}",
-        "log.dirs": _escaped(folder / "data"),
+        "log.dirs": "data",  # relative: a comma in the home's name would make it two folders
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": 0,
         "default.replication.factor": copies,
@@ -84,11 +84,6 @@ def config_text(folder: Path, choices: Choices, node: int) -> str:
         "share.coordinator.state.topic.num.partitions": 8,
     }
     return "".join(f"{key}={value}\n" for key, value in values.items())
-
-
-def _escaped(path: Path) -> str:
-    """A path as a value of a Java properties file, which reads backslashes as escapes."""
-    return str(path).replace("\\", "\\\\")
 
 
 def _ports(choices: Choices, node: int) -> tuple[int, int]:
@@ -107,7 +102,7 @@ def _server(home: Home, choices: Choices, node: int) -> Server:
         port=port,
         log=home.log(node_name(node)),
         prepare=lambda: _prepare(folder, choices, node),
-        command=_java(folder, "kafka.Kafka", str(folder / "server.properties")),
+        command=lambda: _java(folder, "kafka.Kafka", str(folder / "server.properties")),
         healthy=_registered(port, choices.brokers),
     )
 
@@ -129,7 +124,7 @@ def _prepare(folder: Path, choices: Choices, node: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "log4j2.properties").write_text(_LOGGING)
     properties = folder / "server.properties"
-    properties.write_text(config_text(folder, choices, node))
+    properties.write_text(config_text(choices, node))
     if (folder / "data" / "meta.properties").exists():
         return
     # the tool writes meta.properties last: without it the folder is a half-formatted leftover

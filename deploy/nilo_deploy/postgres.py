@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 from nilo_deploy.errors import ServerError
-from nilo_deploy.parts import POSTGRES_INSTALL
+from nilo_deploy.parts import POSTGRES_INSTALL, psutil
 from nilo_deploy.process import Command, run
 from nilo_deploy.server import Server
 from nilo_deploy.state import Choices, Home
@@ -26,9 +26,7 @@ STOP_SIGNAL = signal.SIGINT  # the fast shutdown: open transactions are rolled b
 
 def url(home: Home, choices: Choices) -> str:
     """The URL with its password; raises ServerError when the password file is gone."""
-    return (
-        f"postgresql://{_ROLE}:{_password(home)}@127.0.0.1:{choices.ports[NAME]}/{_DATABASE}"
-    )
+    return f"postgresql://{_ROLE}:{_password(home)}@127.0.0.1:{choices.ports[NAME]}/{_DATABASE}"
 
 
 def server(home: Home, choices: Choices) -> Server:
@@ -42,7 +40,7 @@ def server(home: Home, choices: Choices) -> Server:
         port=port,
         log=home.log(NAME),
         prepare=lambda: _prepare(home),
-        command=_command("postgres", *_options(home, port), cwd=home.folder("postgres")),
+        command=lambda: _command("postgres", *_options(home, port), cwd=home.folder("postgres")),
         healthy=lambda: _answers(home, port),
     )
 
@@ -58,10 +56,21 @@ def _options(home: Home, port: int) -> list[str]:
     return ["-D", str(_data(home)), *pairs]
 
 
-def _command(program: str, *arguments: str, cwd: Path, as_root: bool = False) -> Command:
+def _command(program: str, *arguments: str, cwd: Path) -> Command:
     path = POSTGRES_INSTALL / "bin" / program
-    user = _SYSTEM_USER if os.geteuid() == 0 and not as_root else None
-    return Command([str(path), *arguments], cwd, {"HOME": str(cwd)}, user)
+    return Command([str(path), *arguments], cwd, {"HOME": str(cwd)}, _owner())
+
+
+def _owner() -> tuple[int, int] | None:
+    """Whom PostgreSQL runs as and whose its files are; None when that is ourselves."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam(_SYSTEM_USER)
+    except KeyError:
+        _add_user()
+        entry = pwd.getpwnam(_SYSTEM_USER)
+    return entry.pw_uid, entry.pw_gid
 
 
 def _data(home: Home) -> Path:
@@ -94,9 +103,12 @@ def _prepare(home: Home) -> None:
     """Make the database cluster when it is new."""
     folder = home.folder("postgres")
     folder.mkdir(parents=True, exist_ok=True)
-    if os.geteuid() == 0:
-        _prepare_for_root(folder)
+    if (owner := _owner()) is not None:
+        os.chown(folder, *owner)
+        _open_the_way(folder)
+        _open_the_way(POSTGRES_INSTALL)
     if _data(home).exists():
+        _drop_stale_lock(_data(home) / "postmaster.pid")
         return
     draft = folder / "draft"  # renamed when complete: initdb may be interrupted anywhere
     shutil.rmtree(draft, ignore_errors=True)
@@ -111,9 +123,8 @@ def _write_password(home: Home) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_urlsafe(24))
-    if os.geteuid() == 0:
-        entry = pwd.getpwnam(_SYSTEM_USER)
-        os.chown(path, entry.pw_uid, entry.pw_gid)
+    if (owner := _owner()) is not None:
+        os.chown(path, *owner)
 
 
 def _initialise(home: Home, draft: Path) -> None:
@@ -125,19 +136,26 @@ def _initialise(home: Home, draft: Path) -> None:
     run(single, f"making the database in {folder}", stdin=f"CREATE DATABASE {_DATABASE}\n")
 
 
-def _prepare_for_root(folder: Path) -> None:
-    """A user to run as, who may reach the folder and the binaries (search permission only)."""
+def _open_the_way(path: Path) -> None:
+    """Let others pass (not list) the folders above a path, for the user that PostgreSQL runs as."""
+    for ancestor in path.resolve().parents:
+        mode = ancestor.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            ancestor.chmod(mode | stat.S_IXOTH)
+
+
+def _drop_stale_lock(path: Path) -> None:
+    """Remove the lock of a killed server whose pid now belongs to a program of another kind.
+
+    PostgreSQL itself only asks whether that pid lives, and after a reboot something else may.
+    """
     try:
-        entry = pwd.getpwnam(_SYSTEM_USER)
-    except KeyError:
-        _add_user()
-        entry = pwd.getpwnam(_SYSTEM_USER)
-    os.chown(folder, entry.pw_uid, entry.pw_gid)
-    for path in (folder, POSTGRES_INSTALL):
-        for ancestor in path.resolve().parents:
-            mode = ancestor.stat().st_mode
-            if not mode & stat.S_IXOTH:
-                ancestor.chmod(mode | stat.S_IXOTH)
+        pid = int(path.read_text().split("\n", 1)[0])
+        other = psutil.Process(pid).name() != "postgres"
+    except (OSError, ValueError, psutil.NoSuchProcess):
+        return  # no lock, or one that PostgreSQL sees through
+    if other:
+        path.unlink(missing_ok=True)
 
 
 def _add_user() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
 import signal
 import subprocess
 import tempfile
@@ -25,12 +24,12 @@ _children: dict[int, subprocess.Popen[bytes]] = {}
 
 @dataclass(frozen=True)
 class Command:
-    """A program to run: `user` (only when we are root) is whom it runs as."""
+    """A program to run; `owner` is the uid and gid it runs as, None for ours."""
 
     argv: Sequence[str]
     cwd: Path
     env: Mapping[str, str]
-    user: str | None = None
+    owner: tuple[int, int] | None = None
 
     def environment(self) -> dict[str, str]:
         """A clean environment: the servers must not see our settings, nor anybody's secrets."""
@@ -38,12 +37,17 @@ class Command:
         base = {name: os.environ[name] for name in kept if name in os.environ}
         return {**base, "LANG": "C.UTF-8", **self.env}
 
-    def ids(self) -> dict[str, int | list[int]]:
-        """The arguments of Popen that change the user."""
-        if self.user is None:
-            return {}
-        entry = pwd.getpwnam(self.user)
-        return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+    def uid(self) -> int | None:
+        """The user it runs as, for Popen."""
+        return None if self.owner is None else self.owner[0]
+
+    def gid(self) -> int | None:
+        """The group it runs as, for Popen."""
+        return None if self.owner is None else self.owner[1]
+
+    def groups(self) -> list[int] | None:
+        """Its other groups, for Popen: none when it runs as somebody else."""
+        return None if self.owner is None else []
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def run(command: Command, doing: str, stdin: str = "") -> str:
         ServerError: it failed; `doing` says what was tried.
     """
     with tempfile.TemporaryFile("w+") as output:
-        done = subprocess.run(  # type: ignore[call-overload]  # the ids come as one dict
+        done = subprocess.run(
             command.argv,
             cwd=command.cwd,
             env=command.environment(),
@@ -70,7 +74,9 @@ def run(command: Command, doing: str, stdin: str = "") -> str:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            **command.ids(),
+            user=command.uid(),
+            group=command.gid(),
+            extra_groups=command.groups(),
         )
         output.seek(0)
         text = output.read()
@@ -85,7 +91,7 @@ def start(command: Command, log: Path, pid_file: Path) -> Identity:
     if log.exists() and log.stat().st_size > _LOG_LIMIT:
         log.replace(log.with_suffix(".log.1"))
     with log.open("ab") as output:
-        child = subprocess.Popen(  # type: ignore[call-overload]  # the ids come as one dict
+        child = subprocess.Popen(
             command.argv,
             cwd=command.cwd,
             env=command.environment(),
@@ -93,7 +99,9 @@ def start(command: Command, log: Path, pid_file: Path) -> Identity:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            **command.ids(),
+            user=command.uid(),
+            group=command.gid(),
+            extra_groups=command.groups(),
         )
     _children[child.pid] = child
     identity = Identity(child.pid, psutil.Process(child.pid).create_time())
@@ -142,7 +150,9 @@ def stop(identities: Mapping[Identity, signal.Signals], limit: float) -> list[Id
     for process in remaining:
         _kill_tree(process)
     for identity in identities:
-        _children.pop(identity.pid, None)
+        child = _children.pop(identity.pid, None)
+        if child is not None:
+            child.poll()
     return [processes[process] for process in remaining]
 
 

@@ -1,7 +1,8 @@
 """Apicurio Registry with Confluent's API.
 
-The only ready-made build on Maven Central stores in H2, in memory by default. Given the URL of an H2
-file it keeps everything over restarts; the builds for PostgreSQL and Kafka are not published there.
+The only ready-made build on Maven Central stores in H2, in memory by default. Given the URL of an
+H2 file it keeps everything over restarts; the builds for PostgreSQL and Kafka are not published
+there.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def server(home: Home, choices: Choices) -> Server:
         port=port,
         log=home.log(NAME),
         prepare=lambda: folder.mkdir(parents=True, exist_ok=True),
-        command=Command(_argv(), folder, _environment(port)),
+        command=lambda: Command(_argv(), folder, _environment(port)),
         healthy=lambda: _answers(port),
     )
 

@@ -25,5 +25,5 @@ class Server:
     port: int
     log: Path
     prepare: Callable[[], None]
-    command: Command
+    command: Callable[[], Command]
     healthy: Callable[[], bool]

@@ -1,8 +1,8 @@
 """The data folder: where everything lies in it, and the small files that say what runs.
 
-    stack.json     marks the folder as ours; number of brokers, cluster id, ports (kept for good)
-    run.json       the addresses of a healthy stack, read by nilo_schemas.settings
-    run/NAME.json  pid and start time of one server, written right after its start
+stack.json     marks the folder as ours; number of brokers, cluster id, ports (kept for good)
+run.json       the addresses of a healthy stack, read by nilo_schemas.settings
+run/NAME.json  pid and start time of one server, written right after its start
 """
 
 from __future__ import annotations
@@ -139,9 +139,16 @@ def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
     The lock ends with the process, however it ends. The file itself stays: removing it would let
     two waiters hold two different files of one name.
+
+    Raises:
+        HomeError: the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    except OSError as error:
+        raise HomeError(f"{path.parent} cannot be written: {error.strerror}") from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -19,7 +19,9 @@ class SourceRange(Part):
     topic: Name
     partition: Int
     first_offset: Count
-    last_offset: Count
+    last_offset: Annotated[int, Field(ge=-1, le=2**63 - 1)] = Field(
+        description="-1 where there was no event yet"
+    )
 
 
 class Histogram(Part):
@@ -51,6 +53,7 @@ class MetricPartial(Record):
     window_end: Time
     source: SourceRange
     watermark: Time
+    idle: bool = Field(default=False, description="the source partition has nothing on its way")
     count: Count
     errors: Count
     value_scale: Long

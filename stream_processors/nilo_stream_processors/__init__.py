@@ -1,1 +1,1 @@
-"""."""
+"""Stream processors: the pure engine, and the Faust app around it."""

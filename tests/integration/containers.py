@@ -17,6 +17,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from docker.errors import DockerException  # type: ignore[import-not-found]  # mypy_path has deploy/, so mypy takes deploy/docker for it
 from testcontainers.community.postgres import PostgresContainer
+from testcontainers.core.config import ConnectionMode, testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.docker_client import DockerClient
 from testcontainers.core.exceptions import ContainerStartException
@@ -25,7 +26,7 @@ from testcontainers.core.wait_strategies import HttpWaitStrategy
 from nilo_schemas.errors import NiloError
 
 LOOPBACK = "127.0.0.1"
-START_TIMEOUT_S = 120
+START_TIMEOUT_S = 60
 IMAGES = {
     "kafka": "apache/kafka:4.1.1",
     "registry": "apicurio/apicurio-registry-mem:2.6.13.Final",
@@ -49,7 +50,7 @@ def container_stack(home: Path) -> Iterator[dict[str, str]]:
 
     Raises:
         ContainersUnavailableError: NILO_TEST_STACK is not `containers`, no Docker engine
-            answers, or a server is not ready within two minutes.
+            answers, or a server is not ready within a minute.
     """
     _require_engine()
     with ExitStack() as stack:
@@ -90,6 +91,9 @@ def _require_engine() -> None:
 
 
 def _start(stack: ExitStack, logs: Path) -> dict[str, str]:
+    # a sandbox looks like a container to testcontainers, which would then talk to the bridge
+    testcontainers_config.tc_host_override = LOOPBACK
+    testcontainers_config.connection_mode_override = ConnectionMode.docker_host
     port = _free_port()
     _run(stack, "kafka", kafka_container(port), logs)
     registry = _run(stack, "registry", registry_container(), logs)

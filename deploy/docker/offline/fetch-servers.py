@@ -13,11 +13,8 @@ from shutil import copy
 import jgo
 from jgo.maven import MavenContext
 
-KAFKA_MODULES = (
-    "org.apache.kafka:kafka_2.13:4.1.1",
-    "org.apache.kafka:kafka-tools:4.1.1",
-    "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3",  # without it the broker logs nothing
-)
+KAFKA_MODULES = ("org.apache.kafka:kafka_2.13:4.1.1", "org.apache.kafka:kafka-tools:4.1.1")
+LOG_BINDING = "2.24.3"
 REGISTRY = "2.6.13.Final"
 
 
@@ -30,6 +27,9 @@ def fetch_kafka(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for artifact in jgo.resolve("+".join(KAFKA_MODULES)):
         copy(artifact.resolve(), folder)
+    # without it the broker logs nothing; its own dependencies would bring an old kafka-clients
+    binding = MavenContext().project("org.apache.logging.log4j", "log4j-slf4j-impl")
+    copy(binding.at_version(LOG_BINDING).artifact().resolve(), folder)
 
 
 def fetch_registry(folder: Path) -> None:

@@ -35,7 +35,7 @@ if ! docker image inspect "nilo-offline/debian:$suite" > /dev/null 2>&1; then
 fi
 
 mkdir "$work/context"
-cp "$here"/* "$work/context"
+cp "$here"/* /etc/ssl/certs/ca-certificates.crt "$work/context"
 "$python" "$here/fetch-servers.py" "$work/context"
 for target in postgres kafka registry python; do
     docker build --build-arg "BASE=nilo-offline/debian:$suite" --target "$target" \

@@ -1,0 +1,108 @@
+"""What a sink is given: the rows of one topic and the offsets that they end at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+PARTITION, OFFSET = "kafka_partition", "kafka_offset"
+ORIGIN = (pa.field(PARTITION, pa.int32(), False), pa.field(OFFSET, pa.int64(), False))
+
+
+@dataclass(frozen=True)
+class Span:
+    """The stretch `[start, end)` of a partition: next offset before and after."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Decoded rows of one topic with their origin columns, and the stretch of each partition.
+
+    A span may be longer than its rows: dead letters and gaps have no row.
+    """
+
+    topic: str
+    rows: pa.Table
+    spans: Mapping[int, Span]
+
+    def beyond(self, stored: Mapping[int, int]) -> Batch:
+        """What is left when a store already holds each partition up to `stored`."""
+        known = {p: stored.get(p, span.start) for p, span in self.spans.items()}
+        left = {p: Span(max(known[p], s.start), s.end) for p, s in self.spans.items()}
+        left = {p: span for p, span in left.items() if span.start < span.end}
+        if left == dict(self.spans):
+            return self
+        return Batch(self.topic, self.rows.filter(_inside(left)), left)
+
+
+def _inside(spans: Mapping[int, Span]) -> pc.Expression:
+    partition, offset = pc.field(PARTITION), pc.field(OFFSET)
+    wanted = pc.scalar(False)
+    for number, span in spans.items():
+        wanted = wanted | ((partition == number) & (offset >= span.start) & (offset < span.end))
+    return wanted
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The rows of one fetch from one partition, ready to be held."""
+
+    partition: int
+    rows: pa.Table
+    span: Span
+
+
+@dataclass(frozen=True)
+class Policy:
+    """When held rows are written: at so many rows, or so many seconds after the first."""
+
+    rows: int
+    seconds: float
+
+
+@dataclass
+class Holding:
+    """The rows of one topic on their way into a store; `add` answers whether it is time.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    topic: str
+    policy: Policy
+    clock: Callable[[], float]
+    _chunks: list[Chunk] = field(default_factory=list)
+    _rows: int = 0
+    _since: float = 0.0
+
+    def add(self, chunk: Chunk) -> bool:
+        """Hold a chunk; True when the batch is to be written now."""
+        if not self._chunks:
+            self._since = self.clock()
+        self._chunks.append(chunk)
+        self._rows += chunk.rows.num_rows
+        return self.due()
+
+    def due(self) -> bool:
+        """Whether what is held is to be written now; never true when nothing is held."""
+        if not self._chunks:
+            return False
+        old = self.clock() - self._since >= self.policy.seconds
+        return old or self._rows >= self.policy.rows
+
+    def take(self) -> Batch | None:
+        """The batch to write, which is then no longer held; None when nothing is held."""
+        chunks, self._chunks, self._rows = self._chunks, [], 0
+        if not chunks:
+            return None
+        spans: dict[int, Span] = {}
+        for chunk in chunks:
+            first = spans.get(chunk.partition, chunk.span)
+            spans[chunk.partition] = Span(first.start, chunk.span.end)
+        return Batch(self.topic, pa.concat_tables([chunk.rows for chunk in chunks]), spans)

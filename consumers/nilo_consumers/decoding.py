@@ -1,0 +1,86 @@
+"""Messages to chunks of rows, and to dead letters for those that do not decode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from confluent_kafka import Message
+
+from nilo_consumers.batch import ORIGIN, Chunk, Span
+from nilo_schemas.batch import BatchDecoder
+from nilo_schemas.contracts import records
+from nilo_schemas.errors import ContractError, Reason
+from nilo_schemas.record import Record
+
+TopicPart = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A message that did not decode, and why."""
+
+    message: Message
+    reason: Reason
+    detail: str
+
+
+def record_of(topic: str, prefix: str) -> type[Record]:
+    """The record of a full topic name; raises ContractError when there is none."""
+    try:
+        return records()[topic.removeprefix(prefix)]
+    except KeyError:
+        raise ContractError(
+            f"no contract has the topic {topic!r}; known: {', '.join(records())}"
+        ) from None
+
+
+def by_partition(messages: Sequence[Message]) -> dict[TopicPart, list[Message]]:
+    """The messages of each topic and partition, in order."""
+    groups: dict[TopicPart, list[Message]] = {}
+    for message in messages:
+        groups.setdefault((message.topic(), message.partition()), []).append(message)
+    return groups
+
+
+class Decoder:
+    """Decodes the messages of several topics; `writer_schema` as in BatchDecoder."""
+
+    def __init__(self, prefix: str, writer_schema: Callable[[int], dict[str, Any]]) -> None:
+        self._prefix, self._writer_schema = prefix, writer_schema
+        self._decoders: dict[str, BatchDecoder] = {}
+
+    def chunk(
+        self, part: TopicPart, start: int, messages: Sequence[Message]
+    ) -> tuple[Chunk, list[DeadLetter]]:
+        """The rows of one partition's messages with their origin, and what did not decode.
+
+        Args:
+            part: topic and partition.
+            start: the offset that was to come next; the first message may lie beyond it.
+            messages: at least one, in order.
+        """
+        topic, partition = part
+        decoded = self._of(topic).decode([message.value() for message in messages])
+        offsets = np.array([message.offset() for message in messages], np.int64)
+        rows = _with_origin(decoded.rows, partition, offsets[decoded.indexes])
+        dead = [DeadLetter(messages[bad.index], bad.reason, bad.detail) for bad in decoded.bad]
+        return Chunk(partition, rows, Span(start, int(offsets[-1]) + 1)), dead
+
+    def _of(self, topic: str) -> BatchDecoder:
+        if topic not in self._decoders:
+            record = record_of(topic, self._prefix)
+            self._decoders[topic] = BatchDecoder(record, self._writer_schema)
+        return self._decoders[topic]
+
+
+def _with_origin(rows: pa.RecordBatch, partition: int, offsets: Any) -> pa.Table:
+    columns = [
+        *rows.columns,
+        pa.repeat(pa.scalar(partition, pa.int32()), rows.num_rows),
+        pa.array(offsets, pa.int64()),
+    ]
+    return pa.Table.from_arrays(columns, schema=pa.schema([*rows.schema, *ORIGIN]))

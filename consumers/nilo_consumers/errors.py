@@ -1,0 +1,40 @@
+"""Every error that nilo_consumers raises.
+
+NiloError (nilo_schemas)
+├── MissingExtraError          a package of the extra `consumers` is not installed
+├── UnknownSinkError           no sink has this name
+└── StoreError                 a store did not take a batch
+    ├── StoreUnavailableError  it does not answer or is full (transient: the runner tries again)
+    ├── StoreRefusedError      it refuses the rows, the table or us (terminal: the sink stops)
+    └── StoreMovedError        its offsets are not where this sink left them (terminal)
+"""
+
+from __future__ import annotations
+
+from nilo_schemas.errors import NiloError
+
+
+class MissingExtraError(NiloError):
+    """A package of the extra `consumers` is not installed."""
+
+
+class UnknownSinkError(NiloError):
+    """No sink has this name."""
+
+
+class StoreError(NiloError):
+    """A store did not take a batch."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store does not answer, is full, or lost a race; the same batch may go in later."""
+
+    transient = True
+
+
+class StoreRefusedError(StoreError):
+    """The store refuses the rows, the table or us; trying again would not help."""
+
+
+class StoreMovedError(StoreError):
+    """The store's offsets or the topic were changed under the running sink."""

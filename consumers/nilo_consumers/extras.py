@@ -1,0 +1,19 @@
+"""The one place that answers when a package of the extra `consumers` is absent."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from nilo_consumers.errors import MissingExtraError
+
+PACKAGES = ("pyarrow", "numpy", "pyruhvro", "psycopg", "deltalake", "prometheus_client")
+
+
+def require(packages: tuple[str, ...] = PACKAGES) -> None:
+    """Raise MissingExtraError with the install command when a package is absent."""
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(
+            f"the sinks need {', '.join(missing)}: "
+            "install them with: pip install 'nilometer[consumers]'"
+        )

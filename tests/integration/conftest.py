@@ -1,0 +1,64 @@
+"""One real stack per session; every test has topics, a database schema and a lake of its own.
+
+Which stack: the servers named by KAFKA_BOOTSTRAP_SERVERS, SCHEMA_REGISTRY_URL and DATABASE_URL
+when they are set; containers when NILO_TEST_STACK=containers; else the embedded one.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nilo_schemas.registry import Registry
+from nilo_schemas.settings import Settings, load_settings
+from nilo_schemas.topics import create_topics
+
+EXTERNAL = ("KAFKA_BOOTSTRAP_SERVERS", "SCHEMA_REGISTRY_URL", "DATABASE_URL")
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings that reach a running broker, registry and database."""
+    home = tmp_path_factory.mktemp("stack")
+    if all(os.environ.get(name) for name in EXTERNAL):
+        yield load_settings({"home": home})
+    elif os.environ.get("NILO_TEST_STACK") == "containers":
+        yield from _containers(home)
+    else:
+        yield from _embedded(home)
+
+
+def _containers(home: Path) -> Iterator[Settings]:
+    from tests.integration.containers import container_stack
+
+    with container_stack(home) as addresses:
+        yield load_settings({"home": home, **addresses}, env={})
+
+
+def _embedded(home: Path) -> Iterator[Settings]:
+    from nilo_deploy import down, up
+
+    settings = load_settings({"home": home}, env={})
+    up(settings)
+    yield load_settings({"home": home}, env={})
+    down(settings, delete=True)
+
+
+@pytest.fixture
+def settings(stack: Settings, tmp_path: Path) -> Settings:
+    """Settings of this test alone: own prefix with topics and contracts, own schema, own lake."""
+    own = uuid.uuid4().hex[:8]
+    mine = stack.model_copy(
+        update={
+            "topic_prefix": f"t{own}.",
+            "database_schema": f"t{own}",
+            "lake": str(tmp_path / "lake"),
+        }
+    )
+    list(create_topics(mine))
+    list(Registry(mine).register_all())
+    return mine
