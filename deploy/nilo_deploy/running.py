@@ -20,59 +20,71 @@ _READY_LIMIT = 90.0  # seconds from a server's start to its answer
 _POLL = 0.05  # seconds
 
 
+def silent(_line: str) -> None:
+    """The progress of those who asked for none."""
+
+
 def identity_of(home: Home, name: str) -> process.Identity | None:
     """The running process of a server; None when it is down."""
     return process.find(home.pid_file(name))
 
 
-def start(home: Home, servers: Sequence[Server], missing: Sequence[Server], say: Say) -> None:
-    """Start the missing servers all at once and wait until every server answers."""
-    if not servers:
-        return
-    cancelled = threading.Event()
-    pool = ThreadPoolExecutor(len(servers))
+def start(home: Home, servers: Sequence[Server], say: Say) -> tuple[str, ...]:
+    """Start all at once what does not run, wait until every server answers.
+
+    Returns the names of those that were started. On an error, and on Ctrl-C, they are stopped again.
+
+    Raises:
+        ServerError: a server could not be prepared, ended or did not get ready in time.
+    """
+    cancelled, started = threading.Event(), list[str]()
+    pool = ThreadPoolExecutor(max(1, len(servers)))
     try:
-        jobs = [
-            pool.submit(_bring_up, home, server, server in missing, cancelled, say)
-            for server in servers
-        ]
+        jobs = [pool.submit(_bring_up, home, each, started, cancelled, say) for each in servers]
         for job in wait(jobs, return_when=FIRST_EXCEPTION).done:
             job.result()
     except BaseException:
         cancelled.set()
         pool.shutdown(cancel_futures=True)
-        stop(home, [server.name for server in missing], say)
+        # told nobody: a closed pipe under `say` may be the very reason why we are here
+        stop(home, started, silent)
         raise
     pool.shutdown()
+    return tuple(server.name for server in servers if server.name in started)
 
 
 def _bring_up(
-    home: Home, server: Server, start: bool, cancelled: threading.Event, say: Say
+    home: Home, server: Server, started: list[str], cancelled: threading.Event, say: Say
 ) -> None:
-    if start:
-        server.prepare()
-        if cancelled.is_set():
-            return
-        process.start(server.command(), server.log, home.pid_file(server.name))
+    """Start one server if it does not run, or no longer (it may be about to die), and wait."""
     begin = time.monotonic()
     while not cancelled.is_set():
-        if connects(server.port) and server.healthy():
-            if start:
+        if identity_of(home, server.name) is None:
+            _launch(home, server, started, cancelled)
+        elif connects(server.port) and server.healthy():
+            if server.name in started:
                 say(f"{server.name} is up at {server.address}")
             return
-        _check_still_starting(home, server, time.monotonic() - begin)
-        cancelled.wait(_POLL)
+        elif time.monotonic() - begin > _READY_LIMIT:
+            raise ServerError(
+                f"{server.name} at {server.address} was not ready after {_READY_LIMIT:.0f} s: try "
+                f"`nilo down` and `nilo up`, or read its log {server.log}:"
+                + process.last_lines_of(server.log)
+            )
+        else:
+            cancelled.wait(_POLL)
 
 
-def _check_still_starting(home: Home, server: Server, waited: float) -> None:
-    tail = process.last_lines_of(server.log)
-    if identity_of(home, server.name) is None:
-        raise ServerError(f"{server.name} ended while it started; its log is {server.log}:{tail}")
-    if waited > _READY_LIMIT:
+def _launch(home: Home, server: Server, started: list[str], cancelled: threading.Event) -> None:
+    if server.name in started:
         raise ServerError(
-            f"{server.name} at {server.address} was not ready after {_READY_LIMIT:.0f} s; "
-            f"`nilo down` and `nilo up` again, or read its log {server.log}:{tail}"
+            f"{server.name} ended while it started; its log is {server.log}:"
+            + process.last_lines_of(server.log)
         )
+    server.prepare()
+    if not cancelled.is_set():
+        started.append(server.name)
+        process.start(server.command(), server.log, home.pid_file(server.name))
 
 
 def connects(port: int) -> bool:

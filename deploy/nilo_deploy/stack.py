@@ -11,7 +11,7 @@ from nilo_deploy import artifacts, kafka, postgres, process, registry, state
 from nilo_deploy.errors import HomeError, ServerError
 from nilo_deploy.ports import choose_ports
 from nilo_deploy.report import StackState, stack_state, write_run_file
-from nilo_deploy.running import STOP_LIMIT, Say, identity_of, start, stop
+from nilo_deploy.running import STOP_LIMIT, Say, identity_of, silent, start, stop
 from nilo_deploy.server import Server
 from nilo_deploy.state import PARTS, Choices, Home, Part
 from nilo_schemas.settings import Settings
@@ -55,7 +55,7 @@ def up(
         HomeError: the folder is not ours or has another number of brokers.
         ServerError: a server did not get ready; what this call started is stopped again.
     """
-    home, say = Home(settings.home.absolute()), progress or _silent
+    home, say = Home(settings.home.absolute()), progress or silent
     with _locked(home, say):
         choices = _choose(home, brokers, ports or {}, skip)
         servers = _servers(home, choices)
@@ -64,9 +64,9 @@ def up(
             home.run_file.unlink(missing_ok=True)
             parts = {server.part for server in missing}
             artifacts.fetch(kafka="kafka" in parts, registry="registry" in parts, say=say)
-        start(home, servers, missing, say)
+        started = start(home, servers, say)
         write_run_file(home, choices, servers)
-        return stack_state(home, servers, started=[server.name for server in missing])
+        return stack_state(home, servers, started)
 
 
 def down(
@@ -82,7 +82,7 @@ def down(
     Raises:
         HomeError: `delete` of a folder that is not marked as ours.
     """
-    home, say = Home(settings.home.absolute()), progress or _silent
+    home, say = Home(settings.home.absolute()), progress or silent
     if not home.mark.is_file():
         if delete:
             raise HomeError(f"{home.root} holds no embedded stack: nothing was deleted")
@@ -112,7 +112,7 @@ def stop_broker(
         ServerError: it does not run.
     """
     where = Home(home.absolute())
-    with _locked(where, _silent):
+    with _locked(where, silent):
         server = _node(where, node)
         identity = identity_of(where, server.name)
         if identity is None:
@@ -129,14 +129,8 @@ def start_broker(home: Path, node: int) -> None:
         HomeError: the folder holds no such broker.
     """
     where = Home(home.absolute())
-    with _locked(where, _silent):
-        server = _node(where, node)
-        missing = [] if identity_of(where, server.name) else [server]
-        start(where, [server], missing, _silent)
-
-
-def _silent(_line: str) -> None:
-    """The progress of those who asked for none."""
+    with _locked(where, silent):
+        start(where, [_node(where, node)], silent)
 
 
 def _locked(home: Home, say: Say) -> AbstractContextManager[None]:

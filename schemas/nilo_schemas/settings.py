@@ -103,6 +103,15 @@ class Settings(BaseModel):
     )
     partitions: int = Field(default=4, ge=1, le=1024, description="partitions of a new topic")
     replication_factor: int = Field(default=1, ge=1, le=9, description="copies of a new topic")
+    out_of_orderness: float = Field(
+        default=2.0, ge=0, description="seconds that the watermark stays behind the newest event"
+    )
+    grace: float = Field(
+        default=600.0, ge=0, description="seconds after its end in which a window takes late events"
+    )
+    idle_after: float = Field(
+        default=5.0, gt=0, description="seconds of silence after which a partition holds up nobody"
+    )
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
 

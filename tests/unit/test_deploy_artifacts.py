@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from nilo_deploy import artifacts
 from nilo_deploy.errors import DownloadError
 
@@ -39,7 +40,7 @@ def test_the_lock_names_each_file_once_with_a_whole_hash() -> None:
 
 @pytest.mark.usefixtures("no_network")
 def test_without_a_network_the_error_is_one_line_and_nothing_is_left(cache: Path) -> None:
-    with pytest.raises(DownloadError, match="could not be downloaded .* check the network") as e:
+    with pytest.raises(DownloadError, match=r"could not be downloaded .* check the network") as e:
         artifacts.fetch(kafka=True, registry=True, say=lambda _line: None)
     assert "\n" not in str(e.value)
     assert [path.name for path in cache.rglob("*")] == [".lock"]

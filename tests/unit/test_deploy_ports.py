@@ -1,12 +1,14 @@
 import socket
+from collections.abc import Iterator
 
 import pytest
+
 from nilo_deploy.errors import PortError
 from nilo_deploy.ports import choose_ports, is_free
 
 
 @pytest.fixture
-def taken():
+def taken() -> Iterator[int]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

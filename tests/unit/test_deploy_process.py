@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from nilo_deploy import process
 from nilo_deploy.errors import ServerError
+from nilo_deploy.parts import psutil
 from nilo_deploy.process import Command, Identity
 from nilo_deploy.state import write_json
 
@@ -59,7 +61,7 @@ def test_a_process_that_ignores_the_signal_is_killed(tmp_path: Path, pid_file: P
 
 def test_a_zombie_is_not_alive(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
-    identity = Identity(child.pid, process.psutil.Process(child.pid).create_time())
+    identity = Identity(child.pid, psutil.Process(child.pid).create_time())
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # ended, and not reaped by anybody
     assert not process.alive(identity)
     child.wait()

@@ -3,6 +3,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from nilo_deploy.errors import HomeError
 from nilo_deploy.kafka import bootstrap, config_text, listeners
 from nilo_deploy.stack import down, external, status, up

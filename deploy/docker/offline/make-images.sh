@@ -36,7 +36,7 @@ fi
 
 mkdir "$work/context"
 cp "$here"/* /etc/ssl/certs/ca-certificates.crt "$work/context"
-"$python" "$here/fetch-servers.py" "$work/context"
+"$python" "$here/fetch_servers.py" "$work/context"
 for target in postgres kafka registry python; do
     docker build --build-arg "BASE=nilo-offline/debian:$suite" --target "$target" \
         --tag "nilo-offline/$target" "$work/context"

@@ -34,13 +34,14 @@ class WindowState:
 class MergeState:
     """What one partition of `metrics.partials` has become so far.
 
-    `marks` holds the watermark message of each source partition; `passed` is, per topic, how far
+    `marks` holds the watermark message of each source partition, `moved` those not stored yet; `passed` is, per topic, how far
     windows were closed and forgotten; `late` counts partials that came after that.
     """
 
     windows: dict[CellKey, WindowState] = field(default_factory=dict)
     marks: dict[Source, MetricPartial] = field(default_factory=dict)
     dirty: set[CellKey] = field(default_factory=set)
+    moved: set[Source] = field(default_factory=set)
     passed: dict[str, int] = field(default_factory=dict)
     late: int = 0
 
@@ -52,6 +53,7 @@ def take(state: MergeState, partial: MetricPartial, grace: int) -> None:
         held = state.marks.get(source)
         if held is None or held.source.last_offset <= partial.source.last_offset:
             state.marks[source] = partial
+            state.moved.add(source)
         return
     key = cell_key(partial)
     if key not in state.windows and key.end + grace <= state.passed.get(source[0], 0):

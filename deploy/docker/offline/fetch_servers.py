@@ -1,6 +1,6 @@
 """Lay the jars of Kafka and of Apicurio Registry out for the offline images.
 
-Usage: python fetch-servers.py FOLDER
+Usage: python fetch_servers.py FOLDER
 """
 
 from __future__ import annotations

@@ -1,0 +1,111 @@
+"""The Parquet sink: a Delta Lake table per topic, with the offsets in the commit of the files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import DeltaError, DeltaProtocolError, SchemaMismatchError
+
+from nilo_consumers.batch import Batch, Policy
+from nilo_consumers.decoding import record_of
+from nilo_consumers.errors import StoreRefusedError, StoreUnavailableError
+from nilo_consumers.postgres import check_not_behind, final_windows
+from nilo_consumers.sink import Offsets
+from nilo_consumers.tables import WINDOWS, stored_schema, table_name, time_column
+from nilo_schemas.settings import Settings
+
+EVENT_DATE = "event_date"
+_WRITER = WriterProperties(compression="ZSTD")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Raise deltalake's errors as ours, marked transient or not."""
+    try:
+        yield
+    except (SchemaMismatchError, DeltaProtocolError, pa.ArrowInvalid) as error:
+        raise StoreRefusedError(f"the lake refuses {doing}: {_line(error)}") from error
+    except (DeltaError, OSError) as error:
+        # Lost races between writers are among them: the next try sees what the winner wrote.
+        raise StoreUnavailableError(f"the lake fails {doing}: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(_COLOUR.sub("", str(error)).replace("↳", "").split())
+
+
+def table_location(settings: Settings, topic: str) -> str:
+    """Folder or URL of a topic's Delta table; `topic` without prefix."""
+    return f"{settings.lake_location.rstrip('/')}/{table_name(topic)}"
+
+
+class DeltaSink:
+    """One Delta table per topic under `settings.lake_location`; see `Sink` for the contract."""
+
+    name = "parquet"
+    policy = Policy(rows=100_000, seconds=5.0)
+    look_back: timedelta | None = None
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._prefix = settings, settings.topic_prefix
+        self._tables: dict[str, DeltaTable] = {}
+        self._partitions: dict[str, int] = {}
+
+    def connect(self, topics: Sequence[str]) -> Offsets:
+        """Open the tables, made where missing, and read the offsets of their commits."""
+        offsets: dict[tuple[str, int], int] = {}
+        for topic in topics:
+            with translated(f"opening {topic}"):
+                self._tables[topic] = self._open(topic)
+                offsets |= self._offsets(topic)
+        return offsets
+
+    def write(self, batch: Batch) -> int:
+        """Store a batch.
+
+        1. read the newest commit's offsets
+        2. leave out what is stored already
+        3. write the files and commit them with the new offsets, onto what step 1 has read:
+           another writer's commit of the same partition in between makes the commit fail
+        """
+        table = self._tables[batch.topic]
+        with translated(f"writing {batch.topic}"):
+            table.update_incremental()  # 1
+            stored = self._stored(table, batch.topic, batch.spans)
+            check_not_behind(batch, stored)
+            left = batch.beyond(stored)  # 2
+            if not left.spans:
+                return 0
+            rows = self._rows(left)
+            self._commit(table, left, rows)  # 3
+            return rows.num_rows
+
+    def close(self) -> None:
+        """Nothing is held open."""
+        self._tables.clear()
+
+    def _open(self, topic: str) -> DeltaTable:
+        location = table_location(self._settings, topic.removeprefix(self._prefix))
+        if not DeltaTable.is_deltatable(location):
+            schema = stored_schema(record_of(topic, self._prefix))
+            DeltaTable.create(
+                location,
+                schema.append(pa.field(EVENT_DATE, pa.date32(), False)),
+                mode="ignore",
+                partition_by=[EVENT_DATE],
+            )
+        return DeltaTable(location)
+
+    def _app(self, topic: str, partition: int) -> str:
+        return f"{self.name}:{topic}:{partition}"
+
+    def _stored(self, table: DeltaTable, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        found = {p: table.transaction_version(self._app(topic, p)) for p in partitions}
+        return {partition: offset for partition, offset in found.items() if offset is not None}

@@ -1,0 +1,100 @@
+"""Names and shapes of our tables, the same in every store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+from psycopg import sql
+
+from nilo_consumers.batch import OFFSET, ORIGIN, PARTITION
+from nilo_schemas.arrow import arrow_schema
+from nilo_schemas.contracts import contract
+from nilo_schemas.record import Record
+from nilo_schemas.results import MetricWindow
+
+STORED_AT = "stored_at"
+WINDOWS = MetricWindow.kafka_topic
+_SERIES = ("metric", "window", "window_start", "dimensions")
+
+
+def table_name(topic: str) -> str:
+    """The table of a topic (without prefix): `events.llm` lies in `events_llm`."""
+    return topic.replace(".", "_").replace("-", "_")
+
+
+def time_column(topic: str) -> str:
+    """The column that says when a row's event happened or its window began."""
+    return "window_start" if topic == WINDOWS else "time"
+
+
+def stored_schema(record: type[Record]) -> pa.Schema:
+    """The columns of a record's table: the contract's, then the origin.
+
+    Windows also have `stored_at`: it tells what was known when.
+    """
+    fields = [*arrow_schema(record), *ORIGIN]
+    if record is MetricWindow:
+        fields.append(pa.field(STORED_AT, pa.timestamp("us", "UTC"), False))
+    return pa.schema(fields)
+
+
+def sql_type(kind: pa.DataType) -> str:
+    """The PostgreSQL type of an Arrow type; raises TypeError when there is none."""
+    if pa.types.is_nested(kind):
+        return "jsonb"
+    names = {
+        pa.string(): "text",
+        pa.bool_(): "boolean",
+        pa.int32(): "integer",
+        pa.int64(): "bigint",
+        pa.float64(): "double precision",
+        pa.timestamp("us", "UTC"): "timestamptz",
+    }
+    if kind not in names:
+        raise TypeError(f"{kind} has no PostgreSQL type in our tables")
+    return names[kind]
+
+
+def create_table(schema: str, record: type[Record]) -> Iterator[sql.Composable]:
+    """The statements that make a record's table with its indexes and comments."""
+    name = table_name(record.kafka_topic)
+    table = sql.Identifier(schema, name)
+    columns = sql.SQL(", ").join(_column(field) for field in stored_schema(record))
+    yield sql.SQL("CREATE TABLE IF NOT EXISTS {} ({}, {})").format(table, columns, _key(record))
+    yield sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} USING brin ({})").format(
+        sql.Identifier(f"{name}_time"), table, sql.Identifier(time_column(record.kafka_topic))
+    )
+    yield sql.SQL("COMMENT ON TABLE {} IS {}").format(table, contract(record)["doc"])
+    yield from _comments(table, record)
+
+
+def add_column(schema: str, record: type[Record], column: str) -> Iterator[sql.Composable]:
+    """The statements that add a column which a newer contract has."""
+    table = sql.Identifier(schema, table_name(record.kafka_topic))
+    field = stored_schema(record).field(column)
+    # Rows written before have no value, so the column can never demand one.
+    yield sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {}").format(
+        table, _column(field.with_nullable(True))
+    )
+    yield from _comments(table, record, only=column)
+
+
+def _column(field: pa.Field) -> sql.Composable:
+    kind = sql.SQL(sql_type(field.type) + ("" if field.nullable else " NOT NULL"))  # type: ignore[arg-type]  # words of the table above
+    return sql.SQL("{} {}").format(sql.Identifier(field.name), kind)
+
+
+def _key(record: type[Record]) -> sql.Composable:
+    names = (*_SERIES, "revision") if record is MetricWindow else (PARTITION, OFFSET)
+    return sql.SQL("PRIMARY KEY ({})").format(sql.SQL(", ").join(map(sql.Identifier, names)))
+
+
+def _comments(
+    table: sql.Identifier, record: type[Record], only: str | None = None
+) -> Iterator[sql.Composable]:
+    for field in contract(record)["fields"]:
+        if "doc" in field and only in (None, field["name"]):
+            yield sql.SQL("COMMENT ON COLUMN {}.{} IS {}").format(
+                table, sql.Identifier(field["name"]), field["doc"]
+            )

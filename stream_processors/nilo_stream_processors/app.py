@@ -1,0 +1,149 @@
+"""The Faust app: two agents around the engine, and the order in which state and offsets are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from itertools import chain
+from typing import Any
+
+import faust
+from faust.types import TP
+from yarl import URL
+
+from nilo_schemas.catalogue_files import load_catalogue
+from nilo_schemas.registry import Registry
+from nilo_schemas.settings import Settings
+from nilo_stream_processors.aggregator import Aggregator
+from nilo_stream_processors.counters import Counters
+from nilo_stream_processors.merger import Merger
+
+COMMIT_SECONDS = 1.0
+FETCH_RECORDS = 10_000
+log = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Both stages as the transport sees them: which topics are chunked, and when state is written."""
+
+    def __init__(self, app: faust.App, aggregator: Aggregator, merger: Merger) -> None:
+        self._app, self._aggregator, self._merger = app, aggregator, merger
+        self.chunked = frozenset([*aggregator.topics, merger.topic])
+
+    async def write_state(self) -> None:
+        """Write what changed in both stages and wait until the broker has all of it."""
+        sent = list(chain(self._aggregator.write(), self._merger.write()))
+        await self._app.producer.flush()
+        await asyncio.gather(*sent)
+
+    def start_offset(self, tp: TP) -> int | None:
+        """Where the state of a source partition ends; the merge stage goes by the committed offset."""
+        return self._aggregator.start_offset(tp)
+
+
+class NiloApp(faust.App):
+    """A Faust app with a keeper of state."""
+
+    keeper: Keeper
+
+
+def create_app(settings: Settings, *, web_port: int, web_host: str = "127.0.0.1") -> NiloApp:
+    """The app of one worker.
+
+    Raises:
+        SettingsError: no broker or registry is known.
+        CatalogueError: the catalogue is refused.
+    """
+    catalogue, registry, counters = (
+        load_catalogue(settings.catalogue),
+        Registry(settings),
+        Counters(),
+    )
+    app = NiloApp(
+        f"{settings.topic_prefix}nilo-processors",
+        broker=[URL(f"nilo://{address}") for address in settings.brokers().split(",")],
+        broker_credentials=_credentials(settings),
+        broker_commit_interval=COMMIT_SECONDS,
+        broker_max_poll_records=FETCH_RECORDS,
+        store="memory://",
+        topic_partitions=settings.partitions,
+        topic_replication_factor=settings.replication_factor,
+        topic_disable_leader=True,
+        stream_recovery_delay=0.0,
+        stream_wait_empty=True,
+        producer_compression_type="lz4",
+        producer_linger_ms=5,
+        web_host=web_host,
+        web_port=web_port,
+        web_bind=web_host,
+        datadir=settings.home / "faust",
+    )
+    aggregator = Aggregator(app, settings, catalogue, registry, counters)
+    merger = Merger(app, settings, catalogue, registry, counters)
+    app.keeper = Keeper(app, aggregator, merger)
+    _add_agents(app, aggregator, merger)
+    _add_pages(app, counters)
+    return app
+
+
+def _add_agents(app: NiloApp, aggregator: Aggregator, merger: Merger) -> None:
+    for name, topics, stage in (
+        ("aggregate", aggregator.topics, aggregator),
+        ("merge", [merger.topic], merger),
+    ):
+        channel = app.topic(*topics, key_serializer="raw", value_serializer="raw")
+
+        @app.agent(channel, name=name)
+        async def run(stream: Any, stage: Aggregator | Merger = stage) -> None:
+            await _run(app, stream, stage)
+
+
+async def _run(app: NiloApp, stream: Any, stage: Aggregator | Merger) -> None:
+    events: AsyncIterator[Any] = stream.events()
+    async for event in events:
+        try:
+            await stage.take(event.message.tp, event.message.value)
+        except Exception as error:
+            # Faust would restart the agent and go on behind this chunk: stop before that.
+            log.exception("%s offset %s failed", event.message.tp, event.message.offset)
+            await app.crash(error)
+            raise
+
+
+def _add_pages(app: NiloApp, counters: Counters) -> None:
+    @app.page("/metrics")
+    async def metrics(web: Any, request: Any) -> Any:
+        return web.bytes(counters.text(), content_type="text/plain; version=0.0.4")
+
+    @app.page("/health")
+    async def health(web: Any, request: Any) -> Any:
+        ready = app.started and not app.rebalancing and not app.should_stop
+        return web.json({"status": "ok" if ready else "starting"}, status=200 if ready else 503)
+
+
+def _credentials(settings: Settings) -> Any:
+    protocol = settings.kafka_security_protocol
+    context = _ssl_context(settings) if protocol.endswith("SSL") else None
+    if not protocol.startswith("SASL"):
+        return faust.SSLCredentials(context) if context else None
+    assert settings.kafka_sasl_password is not None  # noqa: S101  Settings has checked it
+    return faust.SASLCredentials(
+        username=settings.kafka_sasl_username,
+        password=settings.kafka_sasl_password.get_secret_value(),
+        mechanism=settings.kafka_sasl_mechanism,
+        ssl_context=context,
+    )
+
+
+def _ssl_context(settings: Settings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=settings.kafka_ssl_ca_location)
+    if settings.kafka_ssl_certificate_location:
+        password = settings.kafka_ssl_key_password
+        context.load_cert_chain(
+            settings.kafka_ssl_certificate_location,
+            settings.kafka_ssl_key_location,
+            password.get_secret_value() if password else None,
+        )
+    return context

@@ -1,0 +1,45 @@
+"""A Faust table as a place for state: written by us at each commit, recovered by Faust.
+
+`memory://` tables are rebuilt from their changelog alone: a local store that is ahead of its
+changelog loses events after a crash (ARCHITECTURE, "How exactness works").
+"""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections.abc import Iterator
+from typing import Any
+
+import faust
+
+
+class Changelog:
+    """State as keys and values of bytes, each belonging to one partition."""
+
+    def __init__(self, app: faust.App, name: str, partitions: int) -> None:
+        self._table: Any = app.Table(
+            name, key_type=bytes, value_type=bytes, partitions=partitions, store="memory://"
+        )
+
+    def put(self, partition: int, key: bytes, value: bytes | None) -> Future[Any]:
+        """Write one entry, None to remove it; the future is done when the broker has it."""
+        store = self._table.data
+        if value is None:
+            store.data.pop(key, None)
+            store._key_partition.pop(key, None)
+        else:
+            store.data[key] = value
+            store._key_partition[key] = partition
+        sent: Future[Any] = self._table.send_changelog(partition, key, value)
+        return sent
+
+    def entries(self) -> Iterator[tuple[int, bytes]]:
+        """Partition and value of every entry."""
+        store = self._table.data
+        for key, value in store.data.items():
+            if value is not None:
+                yield store._key_partition[key], value
+
+    def on_recovered(self, callback: Any) -> None:
+        """Call an async function after each recovery, before reading goes on."""
+        self._table.on_recover(callback)

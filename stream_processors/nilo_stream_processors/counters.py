@@ -1,0 +1,49 @@
+"""What the processors count, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+
+from nilo_schemas.errors import Reason
+
+SINK = "processors"
+
+
+class Counters:
+    """The counters of one worker, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._consumed = self._counter(
+            "nilo_consumed_events", "Messages read from a topic", "sink", "topic"
+        )
+        self._dead = self._counter(
+            "nilo_dead_letters", "Messages that could not be used", "sink", "topic", "reason"
+        )
+        self._late = self._counter(
+            "nilo_late_events", "Events that came after the grace of their window", "topic"
+        )
+        self._windows = self._counter(
+            "nilo_windows_published", "Windows published to metrics.windows", "final"
+        )
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(name, help_text, labels, registry=self._registry)
+
+    def consumed(self, topic: str, messages: int) -> None:
+        """Messages were read and taken in."""
+        self._consumed.labels(SINK, topic).inc(messages)
+
+    def dead_letter(self, topic: str, reason: Reason) -> None:
+        """A message went to the dead letters."""
+        self._dead.labels(SINK, topic, str(reason)).inc()
+        if reason is Reason.LATE:
+            self._late.labels(topic).inc()
+
+    def window(self, *, final: bool) -> None:
+        """A window was published."""
+        self._windows.labels(str(final).lower()).inc()
+
+    def text(self) -> bytes:
+        """All counters in Prometheus' text format."""
+        return generate_latest(self._registry)
