@@ -42,6 +42,7 @@ class Aggregator:
         settings: Settings,
         catalogue: Catalogue,
         registry: Registry,
+        *,
         counters: Counters,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -1,4 +1,4 @@
-"""The Faust app: two agents around the engine, and the order in which state and offsets are kept."""
+"""The Faust app: two agents around the engine, their state, and the pages of the worker."""
 
 from __future__ import annotations
 
@@ -23,10 +23,13 @@ from nilo_stream_processors.merger import Merger
 COMMIT_SECONDS = 1.0
 FETCH_RECORDS = 10_000
 log = logging.getLogger(__name__)
+# One line per request to the registry tells nobody anything.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class Keeper:
-    """Both stages as the transport sees them: which topics are chunked, and when state is written."""
+    """Both stages as the transport sees them: what is chunked, and when state is written."""
 
     def __init__(self, app: faust.App, aggregator: Aggregator, merger: Merger) -> None:
         self._app, self._aggregator, self._merger = app, aggregator, merger
@@ -39,7 +42,7 @@ class Keeper:
         await asyncio.gather(*sent)
 
     def start_offset(self, tp: TP) -> int | None:
-        """Where the state of a source partition ends; the merge stage goes by the committed offset."""
+        """Where the state of a source partition ends; the merge stage goes by the commit."""
         return self._aggregator.start_offset(tp)
 
 
@@ -80,8 +83,8 @@ def create_app(settings: Settings, *, web_port: int, web_host: str = "127.0.0.1"
         web_bind=web_host,
         datadir=settings.home / "faust",
     )
-    aggregator = Aggregator(app, settings, catalogue, registry, counters)
-    merger = Merger(app, settings, catalogue, registry, counters)
+    aggregator = Aggregator(app, settings, catalogue, registry, counters=counters)
+    merger = Merger(app, settings, catalogue, registry, counters=counters)
     app.keeper = Keeper(app, aggregator, merger)
     _add_agents(app, aggregator, merger)
     _add_pages(app, counters)

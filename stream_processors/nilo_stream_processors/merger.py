@@ -69,6 +69,7 @@ class Merger:
         settings: Settings,
         catalogue: Catalogue,
         registry: Registry,
+        *,
         counters: Counters,
     ) -> None:
         self._app, self._catalogue, self._registry = app, catalogue, registry

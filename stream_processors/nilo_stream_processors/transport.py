@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from faust.transport.drivers import aiokafka as stock
 from faust.types import TP
@@ -49,7 +49,7 @@ class ChunkConsumer(stock.Consumer):
     @property
     def keeper(self) -> StateKeeper:
         """The part of the app that keeps state."""
-        keeper: StateKeeper = self.app.keeper
+        keeper: StateKeeper = cast("Any", self.app).keeper
         return keeper
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
@@ -64,7 +64,8 @@ class ChunkConsumer(stock.Consumer):
         if not isinstance(record, Chunk):
             return super()._to_message(tp, record)
         message = super()._to_message(tp, record.records[-1])
-        message.value, message.key, message.headers = record, None, None
+        # Faust declares bytes here, and with the raw codec hands on whatever there is.
+        message.value, message.key, message.headers = cast("Any", record), None, None
         return message
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:

@@ -34,8 +34,9 @@ class WindowState:
 class MergeState:
     """What one partition of `metrics.partials` has become so far.
 
-    `marks` holds the watermark message of each source partition, `moved` those not stored yet; `passed` is, per topic, how far
-    windows were closed and forgotten; `late` counts partials that came after that.
+    `marks` holds the watermark message of each source partition, `moved` those not stored yet;
+    `passed` is, per topic, how far windows were closed and forgotten; `late` counts partials that
+    came after that.
     """
 
     windows: dict[CellKey, WindowState] = field(default_factory=dict)
