@@ -1,1 +1,1 @@
-"""."""
+"""The command line `nilo`: each command calls the parts and shows what they answer."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError, DeltaProtocolError, SchemaMismatchError
 
 from nilo_consumers.batch import Batch, Policy
-from nilo_consumers.decoding import record_of
+from nilo_consumers.decoding import TopicPart, record_of
 from nilo_consumers.errors import StoreRefusedError, StoreUnavailableError
 from nilo_consumers.postgres import check_not_behind, final_windows
 from nilo_consumers.sink import Offsets
@@ -56,15 +55,16 @@ class DeltaSink:
     def __init__(self, settings: Settings) -> None:
         self._settings, self._prefix = settings, settings.topic_prefix
         self._tables: dict[str, DeltaTable] = {}
-        self._partitions: dict[str, int] = {}
-
-    def connect(self, topics: Sequence[str]) -> Offsets:
+    
+    def connect(self, parts: Collection[TopicPart]) -> Offsets:
         """Open the tables, made where missing, and read the offsets of their commits."""
-        offsets: dict[tuple[str, int], int] = {}
-        for topic in topics:
+        offsets: dict[TopicPart, int] = {}
+        for topic in sorted({topic for topic, _ in parts}):
             with translated(f"opening {topic}"):
                 self._tables[topic] = self._open(topic)
-                offsets |= self._offsets(topic)
+            numbers = [partition for name, partition in parts if name == topic]
+            for partition, offset in self._stored(topic, numbers).items():
+                offsets[topic, partition] = offset
         return offsets
 
     def write(self, batch: Batch) -> int:
@@ -78,7 +78,7 @@ class DeltaSink:
         table = self._tables[batch.topic]
         with translated(f"writing {batch.topic}"):
             table.update_incremental()  # 1
-            stored = self._stored(table, batch.topic, batch.spans)
+            stored = self._stored(batch.topic, batch.spans)
             check_not_behind(batch, stored)
             left = batch.beyond(stored)  # 2
             if not left.spans:
@@ -106,6 +106,28 @@ class DeltaSink:
     def _app(self, topic: str, partition: int) -> str:
         return f"{self.name}:{topic}:{partition}"
 
-    def _stored(self, table: DeltaTable, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    def _stored(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        table = self._tables[topic]
         found = {p: table.transaction_version(self._app(topic, p)) for p in partitions}
         return {partition: offset for partition, offset in found.items() if offset is not None}
+
+    def _rows(self, batch: Batch) -> pa.Table:
+        topic = batch.topic.removeprefix(self._prefix)
+        rows = final_windows(batch.rows) if topic == WINDOWS else batch.rows
+        dates = rows.column(time_column(topic)).cast(pa.timestamp("us")).cast(pa.date32())
+        return rows.append_column(pa.field(EVENT_DATE, pa.date32(), False), dates)
+
+    def _commit(self, table: DeltaTable, batch: Batch, rows: pa.Table) -> None:
+        offsets = [
+            Transaction(self._app(batch.topic, partition), span.end)
+            for partition, span in batch.spans.items()
+        ]
+        known = {field.name for field in table.schema().fields}
+        write_deltalake(
+            table,
+            rows,
+            mode="append",
+            schema_mode=None if known.issuperset(rows.column_names) else "merge",
+            writer_properties=_WRITER,
+            commit_properties=CommitProperties(app_transactions=offsets),
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +13,7 @@ from psycopg import sql
 
 from nilo_consumers.batch import Batch, Policy
 from nilo_consumers.csv_text import csv_text
-from nilo_consumers.decoding import record_of
+from nilo_consumers.decoding import TopicPart, record_of
 from nilo_consumers.errors import StoreMovedError, StoreRefusedError, StoreUnavailableError
 from nilo_consumers.sink import Offsets
 from nilo_consumers.tables import STORED_AT, WINDOWS, add_column, create_table, stored_schema, table_name
@@ -57,9 +57,10 @@ class PostgresSink:
         self._prefix = settings.topic_prefix
         self._connection: psycopg.Connection | None = None
 
-    def connect(self, topics: Sequence[str]) -> Offsets:
+    def connect(self, parts: Collection[TopicPart]) -> Offsets:
         """Connect anew, make what is missing of the tables, read the offsets."""
         self.close()
+        topics = sorted({topic for topic, _ in parts})
         with translated("connecting"):
             self._connection = psycopg.connect(
                 self._url, connect_timeout=CONNECT_LIMIT, application_name="nilo-sink-postgres"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Protocol
 
 from nilo_consumers.batch import Batch, Policy
+from nilo_consumers.decoding import TopicPart
 
-Offsets = Mapping[tuple[str, int], int]
+Offsets = Mapping[TopicPart, int]
 
 
 class Sink(Protocol):
@@ -28,10 +29,10 @@ class Sink(Protocol):
     policy: Policy
     look_back: timedelta | None
 
-    def connect(self, topics: Sequence[str]) -> Offsets:
-        """Reach the store and make ready for these topics; the next offset by (topic, partition).
+    def connect(self, parts: Collection[TopicPart]) -> Offsets:
+        """Reach the store and make ready for these partitions; the next offset of those it knows.
 
-        Called at the start, at each rebalance and after each failure.
+        Called at each assignment of partitions and after each failure.
         """
         ...
 

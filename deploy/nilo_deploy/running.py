@@ -32,7 +32,7 @@ def identity_of(home: Home, name: str) -> process.Identity | None:
 def start(home: Home, servers: Sequence[Server], say: Say) -> tuple[str, ...]:
     """Start all at once what does not run, wait until every server answers.
 
-    Returns the names of those that were started. On an error, and on Ctrl-C, they are stopped again.
+    Returns the names of those that were started. On an error and on Ctrl-C they are stopped again.
 
     Raises:
         ServerError: a server could not be prepared, ended or did not get ready in time.

@@ -12,6 +12,8 @@ from nilo_producers.errors import (
     RowError,
 )
 from nilo_producers.fleet import Incident, simulate
+from nilo_producers.mapping import parse_map
+from nilo_producers.player import Played, Progress, parse_speed, play
 from nilo_producers.producer import Producer
 
 __all__ = [
@@ -23,9 +25,14 @@ __all__ = [
     "Incident",
     "MappingError",
     "PlayError",
+    "Played",
     "Producer",
     "ProducerError",
+    "Progress",
     "QueueFullError",
     "RowError",
+    "parse_map",
+    "parse_speed",
+    "play",
     "simulate",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -12,7 +12,11 @@ import pyarrow.compute as pc
 import pyruhvro
 
 from nilo_schemas.contracts import contract
+from nilo_schemas.errors import DecodeError, Reason
 from nilo_schemas.record import Record
+
+_WIDER = {"int": ("long", "float", "double"), "long": ("float", "double"), "float": ("double",)}
+_TIMES = ("timestamp-millis", "timestamp-micros")
 
 
 @cache
@@ -23,6 +27,10 @@ def arrow_schema(record: type[Record]) -> pa.Schema:
 
 
 def _in_utc(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_in_utc(field.type)) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_in_utc(kind.value_type)))
     return pa.timestamp("us", "UTC") if pa.types.is_timestamp(kind) else kind
 
 
@@ -32,10 +40,12 @@ def conform(
     """A batch decoded with the writer's schema, as the reader's schema would have read it.
 
     Fields that the writer did not know get the reader's defaults, fields that the reader does
-    not know go, numbers widen, and enum symbols that the reader does not know become its default.
+    not know go, numbers widen, and enum symbols that the reader does not know become its default;
+    in nested records, lists and maps likewise. Both schemas are expanded (no named references).
 
     Raises:
-        pyarrow.ArrowInvalid: a value does not fit the reader's type.
+        DecodeError: the schemas do not fit (an empty batch shows it), or a value does not.
+        pyarrow.ArrowInvalid: an `int` that needs more than 32 bits.
     """
     if writer == reader:
         columns = [
@@ -43,59 +53,127 @@ def conform(
             for column, field in zip(batch.columns, schema, strict=True)
         ]
         return pa.RecordBatch.from_arrays(columns, schema=schema)
-    columns = [
-        _column(batch, field, target)
-        for field, target in zip(reader["fields"], schema, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+    _same_name("", writer, reader)
+    found = dict(zip(batch.schema.names, batch.columns, strict=True))
+    return pa.RecordBatch.from_arrays(
+        _children("", found, (writer, reader), schema, batch.num_rows), schema=schema
+    )
 
 
-def _column(batch: pa.RecordBatch, field: dict[str, Any], target: pa.Field) -> pa.Array:
-    if field["name"] not in batch.schema.names:
-        if "default" not in field:
-            raise pa.ArrowInvalid(f"field {field['name']} is missing and has no default")
-        default = _arrow_value(field["default"])
-        return pa.repeat(pa.scalar(default, target.type), batch.num_rows)
-    column = batch.column(field["name"])
-    if column.null_count and not target.nullable:
-        raise pa.ArrowInvalid(f"field {field['name']} is null")
-    try:
-        column = column.cast(target.type)
-    except (pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise pa.ArrowInvalid(f"field {field['name']}: {error}") from None
-    return _known_symbols(column, field["type"])
+def _children(
+    path: str,
+    found: dict[str, pa.Array],
+    records: tuple[dict[str, Any], dict[str, Any]],
+    targets: Iterable[pa.Field],
+    rows: int,
+) -> list[pa.Array]:
+    """The columns of a record's fields in the reader's order and types."""
+    writer, reader = records
+    written = {field["name"]: field["type"] for field in writer["fields"]}
+    columns = []
+    for field, target in zip(reader["fields"], targets, strict=True):
+        name = f"{path}{field['name']}"
+        if field["name"] in written:
+            kinds = written[field["name"]], field["type"]
+            columns.append(_resolved(name, found[field["name"]], *kinds, target.type))
+        elif "default" in field:
+            columns.append(_repeated(field["default"], target.type, rows))
+        else:
+            raise _misfit(name, "is missing and has no default")
+    return columns
 
 
-def _known_symbols(column: pa.Array, kind: Any) -> pa.Array:
-    branch = next((b for b in kind if b != "null"), kind) if isinstance(kind, list) else kind
-    if not (isinstance(branch, dict) and branch["type"] == "enum"):
-        return column
-    known = pc.is_in(column, value_set=pa.array(branch["symbols"]))
+def _resolved(
+    name: str, column: pa.Array, writer: Any, reader: Any, target: pa.DataType
+) -> pa.Array:
+    (written, _), (read, nullable) = _branch(writer), _branch(reader)
+    if column.null_count and not nullable:
+        raise _misfit(name, "is null")
+    if written == "null":
+        if not nullable:
+            raise _misfit(name, "is always null")
+        return pa.nulls(len(column), target)
+    kinds = _kind(written), _kind(read)
+    if kinds[0] == kinds[1] in _NESTED:
+        return _NESTED[kinds[0]](name, column, written, read, target)
+    if kinds[0] != kinds[1] and kinds[1] not in _WIDER.get(kinds[0], ()):
+        raise _misfit(name, f"{kinds[0]} is not {kinds[1]}")
+    if kinds[0] == "int":
+        column = column.cast(pa.int32())
+    return column.cast(target, safe=not pa.types.is_floating(target))
+
+
+def _record(name: str, column: pa.Array, writer: Any, reader: Any, target: Any) -> pa.Array:
+    _same_name(name, writer, reader)
+    valid = column.is_valid()
+    # Where the record is null its fields are too, and that is no fault of theirs.
+    kept = column.filter(valid) if column.null_count else column
+    found = {kept.type.field(i).name: kept.field(i) for i in range(kept.type.num_fields)}
+    children = _children(f"{name}.", found, (writer, reader), target, len(kept))
+    records = pa.StructArray.from_arrays(children, fields=list(target))
+    if not column.null_count:
+        return records
+    places = pc.subtract(pc.cumulative_sum(valid.cast(pa.int64())), 1)
+    return records.take(pc.if_else(valid, places, None))
+
+
+def _list(name: str, column: pa.Array, writer: Any, reader: Any, target: Any) -> pa.Array:
+    items = _resolved(
+        f"{name}[]", column.values, writer["items"], reader["items"], target.value_type
+    )
+    mask = column.is_null() if column.null_count else None
+    return pa.ListArray.from_arrays(column.offsets, items, type=target, mask=mask)
+
+
+def _map(name: str, column: pa.Array, writer: Any, reader: Any, target: Any) -> pa.Array:
+    items = _resolved(
+        f"{name}{{}}", column.items, writer["values"], reader["values"], target.item_type
+    )
+    mask = column.is_null() if column.null_count else None
+    return pa.MapArray.from_arrays(column.offsets, column.keys, items, type=target, mask=mask)
+
+
+def _enum(name: str, column: pa.Array, writer: Any, reader: Any, _target: Any) -> pa.Array:
+    _same_name(name, writer, reader)
+    known = pc.is_in(column, value_set=pa.array(reader["symbols"]))
     strange = pc.and_(pc.invert(known), pc.is_valid(column))
-    if "default" not in branch and pc.any(strange).as_py():
-        raise pa.ArrowInvalid(f"unknown symbol of enum {branch['name']}")
-    return pc.if_else(strange, branch.get("default"), column)
+    if "default" not in reader and pc.any(strange).as_py():
+        raise _misfit(name, f"unknown symbol of enum {reader['name']}")
+    return pc.if_else(strange, reader.get("default"), column)
 
 
-def _arrow_value(default: Any) -> Any:
-    return list(default.items()) if isinstance(default, dict) else default
+_NESTED = {"record": _record, "array": _list, "map": _map, "enum": _enum}
 
 
-def unreadable_union(schema: Any) -> str | None:
-    """Say which union in a foreign schema pyruhvro cannot read (it panics on it); None if none."""
-    for union in _unions(schema):
-        if len([branch for branch in union if branch != "null"]) > 1:
-            return f"a union of several types: {json.dumps(union)[:200]}"
-    return None
+def _branch(kind: Any) -> tuple[Any, bool]:
+    """A type without its `null` branch, and whether it had one."""
+    if isinstance(kind, list):
+        return next((branch for branch in kind if branch != "null"), "null"), "null" in kind
+    return kind, False
 
 
-def _unions(schema: Any) -> Iterator[list[Any]]:
-    if isinstance(schema, list):
-        yield schema
-        for branch in schema:
-            yield from _unions(branch)
-    elif isinstance(schema, dict):
-        for key in ("type", "items", "values"):
-            yield from _unions(schema.get(key))
-        for field in schema.get("fields", ()):
-            yield from _unions(field["type"])
+def _kind(kind: Any) -> str:
+    """`record`, `long` …; times are a kind of their own, whatever their unit."""
+    if not isinstance(kind, dict):
+        return str(kind)
+    return "time" if kind.get("logicalType") in _TIMES else str(kind["type"])
+
+
+def _same_name(path: str, writer: dict[str, Any], reader: dict[str, Any]) -> None:
+    if writer["name"] != reader["name"]:
+        raise _misfit(path, f"{writer['type']} {writer['name']} is not {reader['name']}")
+
+
+def _misfit(path: str, problem: str) -> DecodeError:
+    return DecodeError(Reason.INCOMPATIBLE, f"field {path}: {problem}" if path else problem)
+
+
+def _repeated(default: Any, kind: pa.DataType, rows: int) -> pa.Array:
+    if default is None:
+        return pa.nulls(rows, kind)
+    # pa.repeat fails on no rows of a map, and joins a map for each row
+    return pa.array([_arrow_value(default, kind)], kind).take(pa.repeat(0, rows))
+
+
+def _arrow_value(default: Any, kind: pa.DataType) -> Any:
+    return list(default.items()) if pa.types.is_map(kind) else default

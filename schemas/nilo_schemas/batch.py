@@ -1,7 +1,7 @@
 """A list of message values to one Arrow record batch in the reader's schema.
 
 Values are grouped by the id of their writer's schema, each group is decoded in one call of
-pyruhvro, brought to the reader's schema, and the rows are put back in order. When a call fails,
+pyruhvro, brought to the reader's schema, and the rows are put back in order. When a step fails,
 the group is halved until the bad messages stand alone; the rest goes on.
 """
 
@@ -10,17 +10,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyruhvro
 
-from nilo_schemas.arrow import arrow_schema, conform, unreadable_union
+from nilo_schemas.arrow import arrow_schema, conform
 from nilo_schemas.contracts import contract
 from nilo_schemas.errors import DecodeError, Reason
+from nilo_schemas.foreign import expanded, readable
 from nilo_schemas.framing import PREFIX, schema_id_of
+from nilo_schemas.holdable import check
 from nilo_schemas.record import Record
+
+T = TypeVar("T")
+Indexes = list[int]
 
 
 @dataclass(frozen=True)
@@ -50,23 +55,22 @@ class BatchDecoder:
     def __init__(
         self, record: type[Record], writer_schema: Callable[[int], dict[str, Any]]
     ) -> None:
-        self._reader = contract(record)
+        self._record = record
+        self._reader = expanded(contract(record))
         self._writer_schema = writer_schema
-        self._written: dict[int, tuple[str, dict[str, Any]]] = {}
+        self._written: dict[int, tuple[str, dict[str, Any]] | DecodeError] = {}
         self.schema = arrow_schema(record)
 
     def decode(self, values: Sequence[bytes | None]) -> DecodedBatch:
         """Decode all values; what does not decode is in `bad`, never an exception."""
         bad: list[BadMessage] = []
-        parts: list[tuple[list[int], pa.RecordBatch]] = []
+        parts: list[tuple[Indexes, pa.RecordBatch]] = []
         for schema_id, indexes in self._groups(values, bad).items():
             parts += self._decode_group(schema_id, indexes, values, bad)
         bad.sort(key=lambda message: message.index)
         return self._in_order(parts, bad)
 
-    def _groups(
-        self, values: Sequence[bytes | None], bad: list[BadMessage]
-    ) -> dict[int, list[int]]:
+    def _groups(self, values: Sequence[bytes | None], bad: list[BadMessage]) -> dict[int, Indexes]:
         """Indexes of the values by writer schema id; a single id is the usual case and fast."""
         prefixes = {value[: PREFIX.size] if value else None for value in values}
         if len(prefixes) == 1:
@@ -75,7 +79,7 @@ class BatchDecoder:
             members = {prefix: [] for prefix in prefixes}
             for index, value in enumerate(values):
                 members[value[: PREFIX.size] if value else None].append(index)
-        groups: dict[int, list[int]] = {}
+        groups: dict[int, Indexes] = {}
         for prefix, indexes in members.items():
             try:
                 groups[self._known(prefix)] = indexes
@@ -88,39 +92,55 @@ class BatchDecoder:
             raise DecodeError(Reason.EMPTY, "the message has no value")
         schema_id = schema_id_of(prefix)
         if schema_id not in self._written:
-            schema = self._writer_schema(schema_id)
-            union = unreadable_union(schema)
-            if union:
-                raise DecodeError(Reason.INCOMPATIBLE, f"schema {schema_id}: {union}")
-            self._written[schema_id] = json.dumps(schema), schema
+            self._written[schema_id] = self._prepared(schema_id, self._writer_schema(schema_id))
+        found = self._written[schema_id]
+        if isinstance(found, DecodeError):
+            raise found
         return schema_id
+
+    def _prepared(self, schema_id: int, schema: Any) -> tuple[str, dict[str, Any]] | DecodeError:
+        """What decoding needs of a schema, or why it will not do: asked of an empty batch."""
+        try:
+            writer = expanded(schema)
+            text = json.dumps(readable(writer))
+            conform(pyruhvro.deserialize_array([], text), writer, self._reader, self.schema)
+        except DecodeError as error:
+            return DecodeError(error.reason, f"schema {schema_id}: {error.detail}")
+        except ValueError as error:
+            return DecodeError(Reason.INCOMPATIBLE, f"schema {schema_id}: {error}")
+        return text, writer
 
     def _decode_group(
         self,
         schema_id: int,
-        indexes: list[int],
+        indexes: Indexes,
         values: Sequence[bytes | None],
         bad: list[BadMessage],
-    ) -> list[tuple[list[int], pa.RecordBatch]]:
-        text, writer = self._written[schema_id]
-        try:
-            raw = pyruhvro.deserialize_array([values[i][5:] for i in indexes], text)  # type: ignore[index]  # None has no prefix and is in no group
-            return [(indexes, conform(raw, writer, self._reader, self.schema))]
-        except (ValueError, pa.ArrowInvalid) as error:
-            if len(indexes) == 1:
-                incompatible = isinstance(error, pa.ArrowInvalid)
-                reason = Reason.INCOMPATIBLE if incompatible else Reason.CORRUPT
-                bad.append(BadMessage(indexes[0], reason, str(error)))
-                return []
-        half = len(indexes) // 2
-        return [
-            part
-            for side in (indexes[:half], indexes[half:])
-            for part in self._decode_group(schema_id, side, values, bad)
-        ]
+    ) -> list[tuple[Indexes, pa.RecordBatch]]:
+        """The group in batches of the reader's schema, usually one."""
+        text, writer = self._written[schema_id]  # type: ignore[misc]  # _known let no DecodeError by
+
+        def decoded(part: Indexes) -> pa.RecordBatch:
+            return pyruhvro.deserialize_array([values[i][5:] for i in part], text)  # type: ignore[index]  # None has no prefix and is in no group
+
+        raw = _sifted(decoded, indexes, bad)
+        if not raw:
+            return []
+        read = [index for part, _ in raw for index in part]
+        whole = pa.concat_batches([batch for _, batch in raw])
+        place = {index: row for row, index in enumerate(read)}
+
+        def resolved(part: Indexes) -> pa.RecordBatch:
+            # take, not slice: lists of a slice keep the offsets of the whole
+            rows = whole if len(part) == len(read) else whole.take([place[i] for i in part])
+            batch = conform(rows, writer, self._reader, self.schema)
+            check(batch, self._record)
+            return batch
+
+        return _sifted(resolved, read, bad)
 
     def _in_order(
-        self, parts: list[tuple[list[int], pa.RecordBatch]], bad: list[BadMessage]
+        self, parts: list[tuple[Indexes, pa.RecordBatch]], bad: list[BadMessage]
     ) -> DecodedBatch:
         if not parts:
             return DecodedBatch(
@@ -132,3 +152,19 @@ class BatchDecoder:
             order = np.argsort(indexes)
             indexes, rows = indexes[order], rows.take(pa.array(order))
         return DecodedBatch(rows, indexes, bad)
+
+
+def _sifted(
+    work: Callable[[Indexes], T], indexes: Indexes, bad: list[BadMessage]
+) -> list[tuple[Indexes, T]]:
+    """Do the work; if it fails, on each half, until the bad ones stand alone."""
+    try:
+        return [(indexes, work(indexes))]
+    except (DecodeError, ValueError) as error:
+        if len(indexes) == 1:
+            reason = error.reason if isinstance(error, DecodeError) else Reason.CORRUPT
+            detail = error.detail if isinstance(error, DecodeError) else str(error)
+            bad.append(BadMessage(indexes[0], reason, detail))
+            return []
+    half = len(indexes) // 2
+    return [*_sifted(work, indexes[:half], bad), *_sifted(work, indexes[half:], bad)]

@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from nilo_schemas.errors import ContractError
 from nilo_schemas.families import families
-from nilo_schemas.fields import AvroInt
+from nilo_schemas.fields import AvroInt, duration_to_long, money_to_long
 from nilo_schemas.record import Part, Record, inner_type, plain_type
 from nilo_schemas.results import MetricPartial, MetricWindow
 
@@ -71,13 +71,31 @@ def _field(path: str, name: str, info: FieldInfo, named: set[str]) -> dict[str, 
     about = [info.description, _UNITS.get(plain_type(annotation))]
     if any(about):
         field["doc"] = "; ".join(part for part in about if part)
-    if nullable:
-        field["default"] = None
-    elif not info.is_required() and info.default_factory in (dict, list):
-        field["default"] = info.default_factory()
-    elif not info.is_required() and info.default_factory is None:
-        field["default"] = info.default.value if isinstance(info.default, Enum) else info.default
+    if nullable or _has_default(info):
+        field["default"] = _default(path, info, nullable)
     return field
+
+
+def _has_default(info: FieldInfo) -> bool:
+    """Whether a default is a value; one that is made afresh (id, time) cannot be in a contract."""
+    return not info.is_required() and info.default_factory in (None, dict, list)
+
+
+def _default(path: str, info: FieldInfo, nullable: bool) -> Any:
+    default = info.get_default(call_default_factory=True) if _has_default(info) else None
+    if nullable and default is not None:
+        raise ContractError(f"{path}: a field that may be None must have None as its default")
+    if isinstance(default, timedelta):
+        default = duration_to_long(default)
+    elif isinstance(default, Decimal):
+        default = money_to_long(default)
+    elif isinstance(default, Enum):
+        default = default.value
+    try:
+        json.dumps(default)
+    except TypeError:
+        raise ContractError(f"{path}: the default {default!r} has no place in a contract") from None
+    return default
 
 
 def _type(path: str, annotation: Any, metadata: list[Any], named: set[str]) -> Any:
@@ -118,9 +136,23 @@ def text(schema: dict[str, Any]) -> str:
 
 
 def versions(topic: str, folder: Path = FOLDER) -> dict[int, dict[str, Any]]:
-    """The committed versions of a topic's contract, oldest first."""
-    files = sorted((folder / topic).glob("*.avsc"), key=lambda file: int(file.stem))
-    return {int(file.stem): json.loads(file.read_text()) for file in files}
+    """The committed versions of a topic's contract, oldest first; raises ContractError."""
+    files = sorted((folder / topic).glob("*.avsc"), key=_number)
+    return {_number(file): _read(file) for file in files}
+
+
+def _number(file: Path) -> int:
+    if not file.stem.isdecimal():
+        raise ContractError(f"{file}: the name of a contract is its version number, such as 1.avsc")
+    return int(file.stem)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        schema: dict[str, Any] = json.loads(file.read_text())
+    except ValueError as error:
+        raise ContractError(f"{file} is not JSON: {error}") from None
+    return schema
 
 
 def write_changed(folder: Path = FOLDER) -> Iterator[Path]:

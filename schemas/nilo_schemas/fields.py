@@ -7,7 +7,7 @@ as `long` nano-dollars. Integers add up exactly, whatever the order.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
@@ -18,6 +18,8 @@ _LONG_MAX = 2**63 - 1
 _INT_MAX = 2**31 - 1
 _LONGEST = timedelta(days=36_525)
 _MOST_MONEY = Decimal(9_000_000_000)
+# Of our own: a program that lowers the precision of its decimal context must not change our money.
+_EXACT = Context(prec=40)
 
 
 class AvroInt:
@@ -25,11 +27,14 @@ class AvroInt:
 
 
 def _utc(time: datetime) -> datetime:
-    return time.astimezone(UTC)
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{time.isoformat()} is outside the years 1 to 9999 in UTC") from None
 
 
 def _whole_nanos(amount: Decimal) -> Decimal:
-    return amount.quantize(NANO, ROUND_HALF_EVEN).normalize()
+    return amount.quantize(NANO, ROUND_HALF_EVEN, _EXACT).normalize(_EXACT)
 
 
 def duration_to_long(value: timedelta) -> int:
@@ -42,14 +47,26 @@ def duration_from_long(value: int) -> timedelta:
     return timedelta(microseconds=value)
 
 
+def time_to_avro(value: datetime) -> datetime:
+    """The time itself: the Avro library makes the microseconds."""
+    return value
+
+
+def time_from_avro(value: Any) -> datetime:
+    """The time that the Avro library made; ValueError for a bare number, whose unit is unknown."""
+    if not isinstance(value, datetime):
+        raise ValueError(f"{value!r} is no timestamp in the writer's schema")  # noqa: TRY004  pydantic's errors are ValueErrors too
+    return value
+
+
 def money_to_long(value: Decimal) -> int:
     """Nano-dollars of an amount in dollars."""
-    return int(value.scaleb(9))
+    return int(value.scaleb(9, _EXACT))
 
 
 def money_from_long(value: int) -> Decimal:
     """The amount in dollars of so many nano-dollars."""
-    return Decimal(value).scaleb(-9)
+    return Decimal(value).scaleb(-9, _EXACT)
 
 
 def _hex(digits: int) -> Any:
@@ -72,7 +89,7 @@ Money = Annotated[
     Field(ge=-_MOST_MONEY, le=_MOST_MONEY, allow_inf_nan=False),
     AfterValidator(_whole_nanos),
 ]
-Cost = Annotated[Money, Field(ge=0)]
+Cost = Annotated[Money, Field(ge=Decimal(0))]
 Count = Annotated[int, Field(ge=0, le=_LONG_MAX)]
 Small = Annotated[int, Field(ge=0, le=_INT_MAX), AvroInt()]
 Share = Annotated[float, Field(ge=0, le=1)]

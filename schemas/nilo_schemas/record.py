@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from decimal import Decimal
+from enum import Enum
 from functools import cache
 from types import UnionType
 from typing import Any, ClassVar, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from nilo_schemas import fields
 
@@ -33,7 +34,7 @@ class Part(BaseModel):
 
     @classmethod
     def from_avro(cls, values: Mapping[str, Any]) -> Self:
-        """The model of what Avro carried; raises pydantic.ValidationError."""
+        """The model of what Avro carried; raises ValueError (pydantic.ValidationError is one)."""
         converted = dict(values)
         for name, (_, from_avro) in converters(cls).items():
             if converted.get(name) is not None:
@@ -78,15 +79,26 @@ def converters(model: type[Part]) -> dict[str, tuple[Converter, Converter]]:
 def _converter(kind: Any) -> tuple[Converter, Converter] | None:
     if kind is timedelta:
         return fields.duration_to_long, fields.duration_from_long
+    if kind is AwareDatetime:
+        return fields.time_to_avro, fields.time_from_avro
     if kind is Decimal:
         return fields.money_to_long, fields.money_from_long
     if isinstance(kind, type) and issubclass(kind, Part):
         return kind.to_avro, kind.from_avro
+    if isinstance(kind, type) and issubclass(kind, Enum) and not issubclass(kind, str):
+        return (lambda member: member.value), kind
     if get_origin(kind) is list:
         inner = _converter(plain_type(get_args(kind)[0]))
         return inner and (_each(inner[0]), _each(inner[1]))
+    if get_origin(kind) is dict:
+        inner = _converter(plain_type(get_args(kind)[1]))
+        return inner and (_each_value(inner[0]), _each_value(inner[1]))
     return None
 
 
 def _each(convert: Converter) -> Converter:
     return lambda values: [convert(value) for value in values]
+
+
+def _each_value(convert: Converter) -> Converter:
+    return lambda values: {key: convert(value) for key, value in values.items()}

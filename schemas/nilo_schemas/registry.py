@@ -29,7 +29,6 @@ class Registry:
         self._url = settings.registry_url()
         self._prefix = settings.topic_prefix
         self._schemas: dict[int, dict[str, Any]] = {}
-        self._unknown: dict[int, str] = {}
         self._ids: dict[str, int] = {}
 
     def subject(self, topic: str) -> str:

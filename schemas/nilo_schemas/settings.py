@@ -35,7 +35,9 @@ RUN_FILE_KEYS = (
     "replication_factor",
 )
 _Layer = dict[str, tuple[Any, str]]
-_PASSWORD_IN_URL = re.compile(r"(?<=://)([^:/@]*):[^@]*@")
+# Greedy: a password may itself hold an @; and libpq also takes it as a parameter.
+_PASSWORD_IN_URL = re.compile(r"(?<=://)([^:/@]*):.*@")
+_PASSWORD_PARAMETER = re.compile(r"(?i)(password=)('[^']*'|[^&\s]*)")
 
 
 class Settings(BaseModel):
@@ -127,6 +129,15 @@ class Settings(BaseModel):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _registry_url_is_no_secret(self) -> Self:
+        # The URL stands in error messages and in `nilo config show`.
+        if self.schema_registry_url and _PASSWORD_IN_URL.search(self.schema_registry_url):
+            raise ValueError(
+                "schema_registry_url holds a password; set schema_registry_user_info instead"
+            )
+        return self
+
     @property
     def run_file(self) -> Path:
         """The file in which the embedded stack says where it listens."""
@@ -145,10 +156,22 @@ class Settings(BaseModel):
         """The value of a setting as it may be printed: secrets masked."""
         value = getattr(self, name)
         if name == "database_url" and value is not None:
-            return _PASSWORD_IN_URL.sub(r"\1:****@", value.get_secret_value())
+            masked = _PASSWORD_IN_URL.sub(r"\1:****@", value.get_secret_value())
+            return _PASSWORD_PARAMETER.sub(r"\1****", masked)
         if isinstance(value, SecretStr):
             return "****"
         return "" if value is None else str(value)
+
+    def environment(self) -> dict[str, str]:
+        """The settings as environment variables of another program of ours; holds secrets."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {
+            f"NILO_{name.upper()}": (
+                value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            )
+            for name, value in values.items()
+            if value not in (None, "")
+        }
 
     def brokers(self) -> str:
         """The bootstrap servers; raises SettingsError when none are known."""
@@ -230,6 +253,8 @@ def _from_toml(path: Path) -> _Layer:
         values = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path.resolve()} is not valid TOML: {error}") from None
+    except OSError as error:
+        raise SettingsError(f"{path.resolve()} is not readable: {error}") from None
     unknown = sorted(set(values) - set(Settings.model_fields))
     if unknown:
         raise SettingsError(
@@ -245,6 +270,8 @@ def _from_run_file(path: Path) -> _Layer:
         return {}
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} is not readable ({error}); run `nilo up` again") from None
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path} is not readable (no JSON object); run `nilo up` again")
     return {key: (values[key], f"run file {path}") for key in RUN_FILE_KEYS if key in values}
 
 

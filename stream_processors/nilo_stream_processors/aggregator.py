@@ -11,9 +11,10 @@ from typing import Any
 
 import faust
 import numpy as np
+import pyarrow as pa
 from faust.types import TP
 
-from nilo_schemas.batch import BatchDecoder, DecodedBatch
+from nilo_schemas.batch import BadMessage, BatchDecoder, DecodedBatch
 from nilo_schemas.catalogue import Catalogue
 from nilo_schemas.codec import decode, encode
 from nilo_schemas.dead_letters import dead_letter_headers, dead_letter_topic
@@ -64,6 +65,11 @@ class Aggregator:
         self._sent_marks: dict[TP, tuple[int, int, bool]] = {}
         self._changelog = Changelog(app, "cells", settings.partitions)
         self._changelog.on_recovered(self._recovered)
+        self._ready = False
+
+    def pause(self) -> None:
+        """Write nothing until the state has been recovered."""
+        self._ready = False
 
     def start_offset(self, tp: TP) -> int | None:
         """The offset after the last event that the state holds; None when it holds none."""
@@ -77,14 +83,17 @@ class Aggregator:
         offsets = np.fromiter((record.offset for record in chunk.records), np.int64)
         state = self._states.setdefault(tp, SourceState())
         rows, of_rows = decoded.rows, offsets[decoded.indexes]
-        fresh = of_rows > state.last_offset
+        seen = state.last_offset
+        fresh = of_rows > seen
         if not fresh.all():
-            rows, of_rows = rows.filter(fresh), of_rows[fresh]
+            rows, of_rows = rows.filter(pa.array(fresh)), of_rows[fresh]
         late = aggregate(state, self._catalogue.of_event(topic), rows, of_rows, self._disorder)
         state.last_offset = max(state.last_offset, chunk.offset)
         self._moved[tp] = self._clock()
-        self._counters.consumed(topic, len(chunk.records))
-        await self._dead_letters(topic, chunk, decoded, decoded.indexes[fresh][late])
+        self._counters.consumed(topic, int((offsets > seen).sum()))
+        letters = [bad for bad in decoded.bad if offsets[bad.index] > seen]
+        letters += [_too_late(int(index)) for index in decoded.indexes[fresh][late]]
+        await self._dead_letters(topic, chunk, letters)
 
     async def _decode(self, topic: str, chunk: Chunk) -> DecodedBatch:
         while True:
@@ -94,16 +103,9 @@ class Aggregator:
                 self._app.logger.warning("%s; trying again in %s s", error, RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _dead_letters(
-        self, topic: str, chunk: Chunk, decoded: DecodedBatch, late: Any
-    ) -> None:
-        letters = [(bad.index, bad.reason, bad.detail) for bad in decoded.bad]
-        letters += [
-            (int(index), Reason.LATE, "its window had closed and the grace was over")
-            for index in late
-        ]
-        for index, reason, detail in letters:
-            record = chunk.records[index]
+    async def _dead_letters(self, topic: str, chunk: Chunk, letters: list[BadMessage]) -> None:
+        for letter in letters:
+            record, reason = chunk.records[letter.index], letter.reason
             headers = dead_letter_headers(
                 list(record.headers or []),
                 topic=record.topic,
@@ -112,7 +114,7 @@ class Aggregator:
                 connector=NAME,
                 stage="TRANSFORMATION" if reason is Reason.LATE else "VALUE_CONVERTER",
                 reason=reason,
-                detail=detail,
+                detail=letter.detail,
             )
             await self._app.producer.send_and_wait(
                 dead_letter_topic(record.topic, self._prefix),
@@ -126,6 +128,8 @@ class Aggregator:
 
     def write(self) -> Iterator[Future[Any]]:
         """Write and publish what changed since the last time; the cells first, then the marks."""
+        if not self._ready:
+            return
         schema_id = self._registry.schema_id(MetricPartial)
         self._mark_idle()
         for tp, state in self._states.items():
@@ -178,7 +182,11 @@ class Aggregator:
             state.idle = state.idle or (caught_up and now - since >= self._idle_after)
 
     async def _recovered(self) -> None:
-        """Rebuild all states from the changelog: what memory holds beyond it is read again."""
+        """Rebuild all states from the changelog: what memory holds beyond it is read again.
+
+        All cells are published once more: the last worker may have died between writing them
+        and publishing them.
+        """
         self._states.clear()
         self._sent_marks.clear()
         self._moved.clear()
@@ -187,6 +195,13 @@ class Aggregator:
             tp = TP(self._prefix + partial.source.topic, partial.source.partition)
             metric = self._catalogue.metrics.get(partial.metric)
             restore(self._states.setdefault(tp, SourceState()), partial, metric)
+        for state in self._states.values():
+            state.dirty.update(state.cells)
+        self._ready = True
+
+
+def _too_late(index: int) -> BadMessage:
+    return BadMessage(index, Reason.LATE, "its window had closed and the grace was over")
 
 
 def _cell_name(source: tuple[str, int], key: CellKey) -> bytes:

@@ -21,6 +21,8 @@ from nilo_stream_processors.counters import Counters
 from nilo_stream_processors.merger import Merger
 
 COMMIT_SECONDS = 1.0
+# After so long without a heartbeat a worker counts as dead, and the others take its partitions.
+SESSION_SECONDS = 10.0
 FETCH_RECORDS = 10_000
 log = logging.getLogger(__name__)
 # One line per request to the registry tells nobody anything.
@@ -34,6 +36,11 @@ class Keeper:
     def __init__(self, app: faust.App, aggregator: Aggregator, merger: Merger) -> None:
         self._app, self._aggregator, self._merger = app, aggregator, merger
         self.chunked = frozenset([*aggregator.topics, merger.topic])
+        app.on_partitions_revoked.connect(self._revoked, weak=False)
+
+    async def _revoked(self, *_: Any, **__: Any) -> None:
+        self._aggregator.pause()
+        self._merger.pause()
 
     async def write_state(self) -> None:
         """Write what changed in both stages and wait until the broker has all of it."""
@@ -69,6 +76,9 @@ def create_app(settings: Settings, *, web_port: int, web_host: str = "127.0.0.1"
         broker=[URL(f"nilo://{address}") for address in settings.brokers().split(",")],
         broker_credentials=_credentials(settings),
         broker_commit_interval=COMMIT_SECONDS,
+        broker_session_timeout=SESSION_SECONDS,
+        broker_heartbeat_interval=SESSION_SECONDS / 4,
+        broker_rebalance_timeout=2 * SESSION_SECONDS,
         broker_max_poll_records=FETCH_RECORDS,
         store="memory://",
         topic_partitions=settings.partitions,

@@ -80,6 +80,11 @@ class Merger:
         self._states: dict[int, MergeState] = {}
         self._changelog = Changelog(app, "windows", settings.partitions)
         self._changelog.on_recovered(self._recovered)
+        self._ready = False
+
+    def pause(self) -> None:
+        """Write nothing until the state has been recovered."""
+        self._ready = False
 
     async def take(self, tp: TP, chunk: Chunk) -> None:
         """Take in the partials of a chunk; they are snapshots, so twice is as good as once."""
@@ -99,6 +104,8 @@ class Merger:
 
     def write(self) -> Iterator[Future[Any]]:
         """Publish the windows that changed or closed, and write the state behind them."""
+        if not self._ready:
+            return
         schema_id = self._registry.schema_id(MetricWindow)
         for partition, state in self._states.items():
             published = list(publish(state, self._catalogue, self._partitions_of))
@@ -126,11 +133,17 @@ class Merger:
         return sent
 
     async def _recovered(self) -> None:
-        """Rebuild all states from the changelog; partials after it are read again."""
+        """Rebuild all states from the changelog; partials after it are read again.
+
+        All windows are published once more: the last worker may have died before it did.
+        """
         self._states.clear()
         for partition, value in self._changelog.entries():
             state = self._states.setdefault(partition, MergeState())
             Stored.model_validate_json(value).restore(state)
+        for state in self._states.values():
+            state.again.update(state.windows)
+        self._ready = True
 
 
 def _series_name(key: CellKey) -> bytes:

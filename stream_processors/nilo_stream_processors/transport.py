@@ -52,9 +52,14 @@ class ChunkConsumer(stock.Consumer):
         keeper: StateKeeper = cast("Any", self.app).keeper
         return keeper
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_place: set[TP] = set()
+
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
-        fetched = await super()._getmany(active_partitions, timeout)
         chunked = self.keeper.chunked
+        await self._go_to_start(active_partitions or set())
+        fetched = await super()._getmany(active_partitions, timeout)
         return {
             tp: [Chunk(records)] if tp.topic in chunked and records else records
             for tp, records in fetched.items()
@@ -96,16 +101,40 @@ class ChunkConsumer(stock.Consumer):
             return False
         return await self._commit_offsets(offsets, start_new_transaction)  # 3
 
+    async def _go_to_start(self, active: set[TP]) -> None:
+        """Seek partitions to where their state ends, once after every stop of the flow.
+
+        Stock Faust drops what a fetch brings while the flow is stopped, and reads on behind it.
+        Here the seek is part of the fetch loop, so nothing can come between; what comes twice,
+        the state knows by its offset.
+        """
+        misplaced = {tp for tp in active - self._in_place if tp.topic in self.keeper.chunked}
+        if not misplaced:
+            return
+        self._in_place |= misplaced
+        earliest = await self.earliest_offsets(*misplaced)
+        starts = {tp: self.keeper.start_offset(tp) for tp in misplaced}
+        await self.seek_wait(
+            {
+                tp: max(start or self._committed_offset.get(tp) or 0, earliest[tp])
+                for tp, start in starts.items()
+            }
+        )
+
+    def stop_flow(self) -> None:
+        """Stop handing out messages; see `_go_to_start`."""
+        self._in_place.clear()
+        super().stop_flow()
+
+    def resume_flow(self) -> None:
+        """Hand out messages again; see `_go_to_start`."""
+        self._in_place.clear()
+        super().resume_flow()
+
     async def perform_seek(self) -> None:
-        """Go to where the recovered state ends; stock only notes the offset and reads on."""
+        """Note the committed offsets; the fetch loop does the seeking."""
         await super().perform_seek()
-        for tp in self.assignment():
-            if tp.topic in self.keeper.chunked:
-                start = self.keeper.start_offset(tp)
-                if start is None:
-                    start = self._committed_offset.get(tp)
-                if start is not None:
-                    await self.seek_wait({tp: start})
+        self._in_place.clear()
 
 
 class Transport(stock.Transport):

@@ -33,14 +33,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 def _containers(home: Path) -> Iterator[Settings]:
-    from tests.integration.containers import container_stack
+    from tests.integration.containers import container_stack  # noqa: PLC0415  docker is optional
 
     with container_stack(home) as addresses:
         yield load_settings({"home": home, **addresses}, env={})
 
 
 def _embedded(home: Path) -> Iterator[Settings]:
-    from nilo_deploy import down, up
+    from nilo_deploy import down, up  # noqa: PLC0415  not needed with an outside stack
 
     settings = load_settings({"home": home}, env={})
     up(settings)

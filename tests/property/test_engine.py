@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,7 @@ def reference(rows: list[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
 def cut(rows: list[Any], edges: list[int]) -> list[list[Any]]:
     """The rows in pieces, cut at the given places."""
     places = sorted({0, len(rows), *(edge % (len(rows) + 1) for edge in edges)})
-    return [rows[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return [rows[a:b] for a, b in pairwise(places)]
 
 
 def run(rows: list[dict[str, Any]], edges: list[int], *, restart: bool = False) -> MergeState:

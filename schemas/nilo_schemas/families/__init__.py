@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from nilo_schemas.envelope import Event
 from nilo_schemas.errors import ContractError
@@ -58,13 +58,29 @@ def families() -> dict[str, type[Event]]:
     """Every known family by its topic; raises ContractError for an entry point that is none."""
     found = {family.kafka_topic: family for family in OURS}
     for point in entry_points(group="nilo.events"):
-        family = point.load()
-        if not (isinstance(family, type) and issubclass(family, Event)):
-            raise ContractError(f"entry point nilo.events {point.name!r} is not an Event class")
+        family = _loaded(point)
         if family.kafka_topic in found:
             raise ContractError(f"entry point {point.name!r}: topic {family.kafka_topic} is taken")
         found[family.kafka_topic] = family
     return found
+
+
+def _loaded(point: EntryPoint) -> type[Event]:
+    try:
+        family = point.load()
+    except Exception as error:
+        # whatever a user's module raises while it is imported
+        raise ContractError(
+            f"entry point nilo.events {point.name!r} does not load: {type(error).__name__}: {error}"
+        ) from error
+    if not (isinstance(family, type) and issubclass(family, Event)):
+        raise ContractError(f"entry point nilo.events {point.name!r} is not an Event class")
+    if not (hasattr(family, "kafka_topic") and family.types()):
+        raise ContractError(
+            f"entry point nilo.events {point.name!r}: {family.__name__} needs a `kafka_topic` "
+            "and a `type` that is a Literal of its event types"
+        )
+    return family
 
 
 def family_of_topic(topic: str) -> type[Event]:

@@ -35,13 +35,14 @@ class MergeState:
     """What one partition of `metrics.partials` has become so far.
 
     `marks` holds the watermark message of each source partition, `moved` those not stored yet;
-    `passed` is, per topic, how far windows were closed and forgotten; `late` counts partials that
-    came after that.
+    `dirty` are changed windows, `again` recovered ones to be published as they are; `passed` is,
+    per topic, how far windows were closed and forgotten; `late` counts partials that came after.
     """
 
     windows: dict[CellKey, WindowState] = field(default_factory=dict)
     marks: dict[Source, MetricPartial] = field(default_factory=dict)
     dirty: set[CellKey] = field(default_factory=set)
+    again: set[CellKey] = field(default_factory=set)
     moved: set[Source] = field(default_factory=set)
     passed: dict[str, int] = field(default_factory=dict)
     late: int = 0
@@ -83,7 +84,7 @@ def watermark(state: MergeState, topic: str, partitions: int) -> int:
 def publish(
     state: MergeState, catalogue: Catalogue, partitions_of: Callable[[str], int]
 ) -> Iterator[tuple[CellKey, MetricWindow]]:
-    """The windows to publish now: those that changed, and those that the watermark has passed.
+    """The windows to publish now: changed ones, those the watermark has passed, recovered ones.
 
     A final window that changes again is published with the next revision.
     """
@@ -94,11 +95,12 @@ def publish(
             continue
         mark = marks[metric.event]
         closes = not window.final and key.end <= mark
-        if not closes and key not in state.dirty:
+        if not closes and key not in state.dirty and key not in state.again:
             continue
-        window.revision += window.final
+        window.revision += window.final and key in state.dirty
         window.final |= closes
         state.dirty.discard(key)
+        state.again.discard(key)
         yield key, merged(key, window, metric, mark)
 
 

@@ -1,0 +1,5 @@
+"""`python -m nilo_cli` is `nilo`."""
+
+from nilo_cli.main import run
+
+run()

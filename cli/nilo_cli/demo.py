@@ -1,0 +1,152 @@
+"""`nilo demo`: everything in one go, ending with counts that were read back from every store."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from nilo_cli.demo_children import Children
+from nilo_cli.demo_count import Ranges, Tally, end_offsets, tally
+from nilo_cli.demo_view import LiveWindows, show_summary
+from nilo_deploy import external, up
+from nilo_producers import Producer
+from nilo_producers.fleet import Incident, simulate
+from nilo_schemas.families import LlmEvent, family_of_type
+from nilo_schemas.registry import Registry
+from nilo_schemas.settings import Settings, load_settings
+from nilo_schemas.topics import create_topics
+
+SETTLE_SECONDS = 45.0
+POLL_SECONDS = 0.5
+FLEET_TYPE = "llm.call"
+
+
+class Feed(threading.Thread):
+    """Emits the demo's events in the background; `error` holds what went wrong."""
+
+    def __init__(self, settings: Settings, events: Any) -> None:
+        super().__init__(name="demo-feed", daemon=True)
+        self._settings, self._events = settings, events
+        self.emitted = 0
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        """Emit all events, each not before its time."""
+        try:
+            with Producer(self._settings) as producer:
+                for event in self._events:
+                    ahead = event.time.timestamp() - time.time()
+                    if ahead > 0:
+                        time.sleep(ahead)
+                    producer.emit(event)
+                    self.emitted += 1
+        except Exception as error:
+            self.error = error  # raised again by the main thread, which owns the screen
+
+
+class FileFeed(Feed):
+    """Plays a file instead."""
+
+    def run(self) -> None:
+        """Play the file as fast as it goes, shifted so that it ends now."""
+        from nilo_producers import play  # noqa: PLC0415  pyarrow is not needed for the fleet
+
+        try:
+            result = play(self._settings, self._events, shift_time=datetime.now(UTC))
+            self.emitted = result.events
+        except Exception as error:
+            self.error = error  # raised again by the main thread, which owns the screen
+
+
+def run_demo(
+    flags: dict[str, Any], *, input_file: Path | None, rate: int, seconds: int, seed: int
+) -> int:
+    """Run the demo and return the exit code: 0 when all counts agree, else 1.
+
+    Args:
+        flags: settings given on the command line.
+        input_file: a trace to play instead of the simulated fleet.
+        rate: events per second of the fleet.
+        seconds: how long the fleet runs.
+        seed: of the fleet.
+    """
+    console = Console()
+    settings = _start(flags, console)
+    topic = _topic(input_file)
+    before = end_offsets(settings, topic)
+    with _children(settings, console) as children, LiveWindows(settings, console) as view:
+        feed = _feed(settings, input_file, rate=rate, seconds=seconds, seed=seed)
+        feed.start()
+        while feed.is_alive():
+            children.check()
+            view.update(f"{feed.emitted:,} events emitted")
+            time.sleep(POLL_SECONDS)
+        if feed.error:
+            raise feed.error
+        counts = _settle(settings, topic, before, feed.emitted, children=children, view=view)
+    show_summary(console, settings, counts, incident=input_file is None)
+    return 0 if counts.agree() else 1
+
+
+def _topic(input_file: Path | None) -> str:
+    if input_file is None:
+        return LlmEvent.kafka_topic
+    from nilo_producers import shipped_mapping  # noqa: PLC0415  not needed for the fleet
+
+    return family_of_type(shipped_mapping(input_file).type).kafka_topic
+
+
+def _start(flags: dict[str, Any], console: Console) -> Settings:
+    settings = load_settings(flags)
+    up(settings, skip=external(settings), progress=lambda line: console.print(f"  {line}"))
+    settings = load_settings(flags)
+    for _ in create_topics(settings):
+        pass
+    for _ in Registry(settings).register_all():
+        pass
+    console.print("  topics are there and contracts are registered")
+    return settings
+
+
+@contextmanager
+def _children(settings: Settings, console: Console) -> Iterator[Children]:
+    with Children(settings) as children:
+        console.print("  processors and sinks are starting")
+        children.wait_ready()
+        yield children
+
+
+def _feed(
+    settings: Settings, input_file: Path | None, *, rate: int, seconds: int, seed: int
+) -> Feed:
+    if input_file is not None:
+        return FileFeed(settings, input_file)
+    incident = Incident(begins=seconds / 3, lasts=seconds / 3)
+    return Feed(settings, simulate(seed, rate, seconds, datetime.now(UTC), incident))
+
+
+def _settle(
+    settings: Settings,
+    topic: str,
+    before: Ranges,
+    emitted: int,
+    *,
+    children: Children,
+    view: LiveWindows,
+) -> Tally:
+    """Wait until every store holds what was emitted, or until the time for it is up."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        children.check()
+        counts = tally(settings, topic, before, emitted, children.prometheus_url)
+        view.update("waiting until every store has everything")
+        if counts.agree() or time.monotonic() > deadline:
+            return counts
+        time.sleep(POLL_SECONDS)

@@ -1,0 +1,23 @@
+"""Every error that the command line itself raises.
+
+NiloError (nilo_schemas)
+├── UsageError       a value given on the command line is wrong; the program exits with 2
+├── RefusedError     the user said no, or what was asked for cannot be done safely
+└── TakenError       an address on which to listen is in use
+"""
+
+from __future__ import annotations
+
+from nilo_schemas.errors import NiloError
+
+
+class UsageError(NiloError):
+    """A value given on the command line is wrong."""
+
+
+class RefusedError(NiloError):
+    """The user said no, or what was asked for cannot be done safely."""
+
+
+class TakenError(NiloError):
+    """An address on which to listen is in use."""

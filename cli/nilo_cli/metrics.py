@@ -1,0 +1,37 @@
+"""`nilo metrics list`."""
+
+# ruff: noqa: PLC0415  the catalogue needs YAML and all models
+
+from __future__ import annotations
+
+import typer
+
+from nilo_cli.context import settings_of
+from nilo_cli.output import Json, show_rows
+
+app = typer.Typer(help="The metrics catalogue.", no_args_is_help=True)
+
+
+@app.command(name="list")
+def list_(ctx: typer.Context, as_json: Json = False) -> None:
+    """List the metrics of the catalogue: the shipped ones and your own (NILO_CATALOGUE).
+
+    \b
+    Example:
+      nilo metrics list
+      NILO_CATALOGUE=./metrics nilo metrics list --json
+    """
+    from nilo_schemas.catalogue_files import load_catalogue
+
+    rows = [
+        {
+            "name": name,
+            "event": metric.event,
+            "unit": metric.unit,
+            "windows": " ".join(metric.windows),
+            "dimensions": " ".join(metric.dimensions),
+            "description": metric.description,
+        }
+        for name, metric in load_catalogue(settings_of(ctx).catalogue).metrics.items()
+    ]
+    show_rows(rows, ["name", "event", "unit", "windows", "description"], as_json=as_json)

@@ -1,0 +1,63 @@
+"""Runs our programs as a user would: processes of their own, settings by environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from nilo_schemas.settings import Settings
+
+SHARED = Path(__file__).parents[3] / "shared"
+T = TypeVar("T")
+
+
+def nilo(settings: Settings, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run `nilo …` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "nilo_cli", *words],
+        env=os.environ | settings.environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@contextmanager
+def running(settings: Settings, *words: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `nilo …` in the background; stopped by SIGTERM at the end."""
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nilo_cli", *words],
+            env=os.environ | settings.environment(),
+            stdout=out,
+            stderr=out,
+            stdin=subprocess.DEVNULL,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_for(what: str, check: Callable[[], T | None], timeout: float = 60) -> T:
+    """Ask until the answer is true; fail with `what` when the time is up."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        answer = check()
+        if answer:
+            return answer
+        time.sleep(0.2)
+    raise AssertionError(f"{what}: not within {timeout} s")
