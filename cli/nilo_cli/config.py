@@ -14,7 +14,9 @@ app = typer.Typer(help="The settings and where each came from.", no_args_is_help
 
 @app.command()
 def show(ctx: typer.Context, as_json: Json = False) -> None:
-    """Show every setting, its value (secrets masked) and where it came from.
+    """Show every setting and where it came from.
+
+    Secrets are masked.
 
     \b
     Example:

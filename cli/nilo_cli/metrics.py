@@ -14,7 +14,9 @@ app = typer.Typer(help="The metrics catalogue.", no_args_is_help=True)
 
 @app.command(name="list")
 def list_(ctx: typer.Context, as_json: Json = False) -> None:
-    """List the metrics of the catalogue: the shipped ones and your own (NILO_CATALOGUE).
+    """List the metrics of the catalogue.
+
+    The shipped ones, and your own where NILO_CATALOGUE names a folder.
 
     \b
     Example:

@@ -17,9 +17,10 @@ app = typer.Typer(help="The Avro contracts of events and results.", no_args_is_h
 
 @app.command()
 def check() -> None:
-    """Compare the contracts with the models and with every earlier version (FULL_TRANSITIVE).
+    """Check contracts against models and earlier versions.
 
-    Prints one line per problem and exits with 1 when there is one.
+    Each version must read and be read by every other one (FULL_TRANSITIVE). Prints one line per
+    problem and exits with 1 when there is one.
 
     \b
     Example:
@@ -37,7 +38,9 @@ def check() -> None:
 
 @app.command()
 def register(ctx: typer.Context, as_json: Json = False) -> None:
-    """Put every contract into the registry under FULL_TRANSITIVE; safe to repeat.
+    """Put every contract into the registry.
+
+    Under FULL_TRANSITIVE; safe to repeat.
 
     \b
     Example:
@@ -59,7 +62,7 @@ def show(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the contract of one topic as Avro, or list all contracts.
+    """Show the contract of a topic, or list all.
 
     \b
     Example:
@@ -88,7 +91,9 @@ def show(
 
 @app.command()
 def generate() -> None:
-    """Write the next version of each contract whose model has changed (for developers).
+    """Write contracts anew where models changed.
+
+    For developers: a changed model becomes the next version of its contract.
 
     \b
     Example:

@@ -49,7 +49,7 @@ def tail(
         bool, typer.Option("-J", "--json", help="JSON lines as kcat's; the default when piped.")
     ] = False,
 ) -> None:
-    r"""Show decoded messages as they come; options as in kcat.
+    """Show decoded messages as they come; options as in kcat.
 
     Events, windows and dead letters; what does not decode is shown with its reason. Times of -o are
     milliseconds since 1970 at which Kafka took a message. TOPIC may leave out the topic prefix.
@@ -59,7 +59,7 @@ def tail(
       nilo tail events.llm
       nilo tail events.llm -o -10 -e
       nilo tail metrics.windows -o beginning -c 5 -J
-      nilo tail events.trade -o s@1750000000000 -f '%o %k %s\n'
+      nilo tail events.trade -o s@1750000000000 -f '%o %k %s\\n'
     """
     from nilo_cli.tail_format import check_format
     from nilo_cli.tail_offsets import parse_span

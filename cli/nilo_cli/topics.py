@@ -20,7 +20,9 @@ app = typer.Typer(help="The topics: made from the event families, listed.", no_a
 
 @app.command()
 def create(ctx: typer.Context, as_json: Json = False) -> None:
-    """Create the topics that are missing: events, dead letters, partials and windows.
+    """Create the topics that are missing.
+
+    Events, their dead letters, partials and windows.
 
     \b
     Example:
@@ -41,7 +43,7 @@ def create(ctx: typer.Context, as_json: Json = False) -> None:
 
 @app.command(name="list")
 def list_(ctx: typer.Context, as_json: Json = False) -> None:
-    """List our topics: partitions, messages held now, retention and cleanup policy.
+    """List our topics and what they hold.
 
     \b
     Example:

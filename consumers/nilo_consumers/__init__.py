@@ -1,1 +1,36 @@
-"""."""
+"""The consumers: sinks that write the topics into PostgreSQL, Parquet and Prometheus."""
+
+from nilo_consumers.extras import require
+
+require()
+
+from nilo_consumers.errors import (  # noqa: E402  the packages are there only from here on
+    MissingExtraError,
+    StoreError,
+    StoreMovedError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    UnknownSinkError,
+)
+from nilo_consumers.read import (  # noqa: E402
+    count_parquet,
+    count_postgres,
+    windows_parquet,
+    windows_postgres,
+)
+from nilo_consumers.run import SINKS, run_sink  # noqa: E402
+
+__all__ = [
+    "SINKS",
+    "MissingExtraError",
+    "StoreError",
+    "StoreMovedError",
+    "StoreRefusedError",
+    "StoreUnavailableError",
+    "UnknownSinkError",
+    "count_parquet",
+    "count_postgres",
+    "run_sink",
+    "windows_parquet",
+    "windows_postgres",
+]

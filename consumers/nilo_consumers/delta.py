@@ -55,7 +55,7 @@ class DeltaSink:
     def __init__(self, settings: Settings) -> None:
         self._settings, self._prefix = settings, settings.topic_prefix
         self._tables: dict[str, DeltaTable] = {}
-    
+
     def connect(self, parts: Collection[TopicPart]) -> Offsets:
         """Open the tables, made where missing, and read the offsets of their commits."""
         offsets: dict[TopicPart, int] = {}

@@ -46,7 +46,9 @@ def _quoted(column: pa.Array) -> pa.Array:
     special = pc.fill_null(pc.match_substring_regex(column, _SPECIAL), False)
     if pc.any(special).as_py():
         # Rare, so only those few values pass through Python.
-        escaped = [json.dumps(text, ensure_ascii=False) for text in column.filter(special).to_pylist()]
+        escaped = [
+            json.dumps(text, ensure_ascii=False) for text in column.filter(special).to_pylist()
+        ]
         plain = _around('"', column, '"')
         return pc.replace_with_mask(plain, special, pa.array(escaped, pa.string()))
     return _around('"', column, '"')

@@ -16,7 +16,14 @@ from nilo_consumers.csv_text import csv_text
 from nilo_consumers.decoding import TopicPart, record_of
 from nilo_consumers.errors import StoreMovedError, StoreRefusedError, StoreUnavailableError
 from nilo_consumers.sink import Offsets
-from nilo_consumers.tables import STORED_AT, WINDOWS, add_column, create_table, stored_schema, table_name
+from nilo_consumers.tables import (
+    STORED_AT,
+    WINDOWS,
+    add_column,
+    create_table,
+    stored_schema,
+    table_name,
+)
 from nilo_schemas.record import Record
 from nilo_schemas.settings import Settings
 
@@ -106,7 +113,9 @@ class PostgresSink:
     def _make_tables(self, wanted: Sequence[type[Record]]) -> None:
         # Several sinks start at once, and CREATE ... IF NOT EXISTS alone loses that race.
         self._execute(sql.SQL("SELECT pg_advisory_xact_lock(%s)"), [_TABLES_LOCK])
-        self._execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(self._schema)))
+        self._execute(
+            sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(self._schema))
+        )
         self._execute(self._in_schema(_CREATE_OFFSETS))
         existing = self._existing_columns()
         for record in wanted:
@@ -176,7 +185,10 @@ class PostgresSink:
 
     def _copy_windows(self, rows: pa.Table) -> int:
         """Windows come again after a restart of the processors: the same revision once only."""
-        table, passing = sql.Identifier(self._schema, table_name(WINDOWS)), sql.Identifier("passing")
+        table, passing = (
+            sql.Identifier(self._schema, table_name(WINDOWS)),
+            sql.Identifier("passing"),
+        )
         self._execute(
             sql.SQL("CREATE TEMP TABLE {} (LIKE {}) ON COMMIT DROP").format(passing, table)
         )

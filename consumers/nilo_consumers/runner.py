@@ -67,6 +67,7 @@ class Runner:
         self._assigned: list[TopicPartition] | None = None
         self._overflow: list[Message] = []
         self._epoch = 0
+        self._broken = False
         self._ready = False
         self._lag_at = 0.0
 
@@ -100,7 +101,7 @@ class Runner:
         self._position()
         for part, messages in by_partition(self._read(POLL)).items():
             self._accept(part, messages)
-        for holding in self._held.values():
+        for holding in list(self._held.values()):
             if holding.due():
                 self._flush(holding)
         self._report_lag()
@@ -147,7 +148,7 @@ class Runner:
     # Writing
 
     def _flush_all(self) -> None:
-        for holding in self._held.values():
+        for holding in list(self._held.values()):
             self._flush(holding)
 
     def _flush(self, holding: Holding) -> None:
@@ -159,9 +160,19 @@ class Runner:
         batch = holding.take()
         if batch is None:
             return
-        rows = self._retried(lambda: self._sink.write(batch))  # 1
+        rows = self._retried(lambda: self._write(batch))  # 1
         self._metrics.stored(batch.topic, rows)
         self._commit(batch)  # 2
+
+    def _write(self, batch: Batch) -> int:
+        if self._broken:
+            self._sink.connect(list(self._positions))
+            self._broken = False
+        try:
+            return self._sink.write(batch)
+        except NiloError:
+            self._broken = True
+            raise
 
     def _commit(self, batch: Batch) -> None:
         offsets = [TopicPartition(batch.topic, p, span.end) for p, span in batch.spans.items()]
@@ -184,8 +195,6 @@ class Runner:
         backoff, failed = Backoff(), False
         while True:
             try:
-                if failed:
-                    self._sink.connect(list(self._positions))
                 result = work()
             except NiloError as error:
                 if not error.transient:
@@ -245,7 +254,8 @@ class Runner:
         self._assigned = None
         self._positions, self._stored = dict(found), dict(found)
         self._consumer.assign([TopicPartition(*part, offset) for part, offset in found.items()])
-        self._metrics.trouble = None
+        self._resume()
+        self._broken = False
         if not self._ready:
             self._ready = True
             self._on_ready()

@@ -31,6 +31,8 @@ def _in_utc(kind: pa.DataType) -> pa.DataType:
         return pa.struct([field.with_type(_in_utc(field.type)) for field in kind])
     if pa.types.is_list(kind):
         return pa.list_(kind.value_field.with_type(_in_utc(kind.value_type)))
+    if pa.types.is_map(kind):
+        return pa.map_(kind.key_field, kind.item_field.with_type(_in_utc(kind.item_type)))
     return pa.timestamp("us", "UTC") if pa.types.is_timestamp(kind) else kind
 
 

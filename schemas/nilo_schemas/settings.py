@@ -114,6 +114,11 @@ class Settings(BaseModel):
     idle_after: float = Field(
         default=5.0, gt=0, description="seconds of silence after which a partition holds up nobody"
     )
+    report_every: float = Field(
+        default=10.0,
+        ge=0,
+        description="seconds between the processors' events about themselves; 0: none",
+    )
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
 

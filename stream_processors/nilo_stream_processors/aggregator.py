@@ -76,6 +76,16 @@ class Aggregator:
         state = self._states.get(tp)
         return None if state is None or state.last_offset < 0 else state.last_offset + 1
 
+    def lag(self) -> dict[str, int]:
+        """How many messages of each topic are there and not taken in yet."""
+        found: dict[str, int] = {}
+        for tp, state in self._states.items():
+            end = self._app.consumer.highwater(tp)
+            behind = 0 if end is None else max(end - state.last_offset - 1, 0)
+            topic = tp.topic.removeprefix(self._prefix)
+            found[topic] = found.get(topic, 0) + behind
+        return found
+
     async def take(self, tp: TP, chunk: Chunk) -> None:
         """Decode a chunk, add it to its partition's state, and send away what is unusable."""
         topic = tp.topic.removeprefix(self._prefix)

@@ -19,6 +19,7 @@ from nilo_schemas.settings import Settings
 from nilo_stream_processors.aggregator import Aggregator
 from nilo_stream_processors.counters import Counters
 from nilo_stream_processors.merger import Merger
+from nilo_stream_processors.reporter import Reporter
 
 COMMIT_SECONDS = 1.0
 # After so long without a heartbeat a worker counts as dead, and the others take its partitions.
@@ -33,8 +34,11 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 class Keeper:
     """Both stages as the transport sees them: what is chunked, and when state is written."""
 
-    def __init__(self, app: faust.App, aggregator: Aggregator, merger: Merger) -> None:
+    def __init__(
+        self, app: faust.App, aggregator: Aggregator, merger: Merger, reporter: Reporter
+    ) -> None:
         self._app, self._aggregator, self._merger = app, aggregator, merger
+        self._reporter = reporter
         self.chunked = frozenset([*aggregator.topics, merger.topic])
         app.on_partitions_revoked.connect(self._revoked, weak=False)
 
@@ -44,7 +48,7 @@ class Keeper:
 
     async def write_state(self) -> None:
         """Write what changed in both stages and wait until the broker has all of it."""
-        sent = list(chain(self._aggregator.write(), self._merger.write()))
+        sent = list(chain(self._aggregator.write(), self._merger.write(), self._reporter.write()))
         await self._app.producer.flush()
         await asyncio.gather(*sent)
 
@@ -95,7 +99,8 @@ def create_app(settings: Settings, *, web_port: int, web_host: str = "127.0.0.1"
     )
     aggregator = Aggregator(app, settings, catalogue, registry, counters=counters)
     merger = Merger(app, settings, catalogue, registry, counters=counters)
-    app.keeper = Keeper(app, aggregator, merger)
+    reporter = Reporter(app, settings, registry, counters=counters, lag=aggregator.lag)
+    app.keeper = Keeper(app, aggregator, merger, reporter)
     _add_agents(app, aggregator, merger)
     _add_pages(app, counters)
     return app

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter as TotalsCounter
+
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from nilo_schemas.errors import Reason
 
 SINK = "processors"
+# By measure (events_in, late, dead_letters) and topic.
+TotalsByTopic = TotalsCounter[tuple[str, str]]
 
 
 class Counters:
@@ -14,6 +18,7 @@ class Counters:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self.totals: TotalsByTopic = TotalsByTopic()
         self._consumed = self._counter(
             "nilo_consumed_events", "Messages read from a topic", "sink", "topic"
         )
@@ -33,10 +38,12 @@ class Counters:
     def consumed(self, topic: str, messages: int) -> None:
         """Messages were read and taken in."""
         self._consumed.labels(SINK, topic).inc(messages)
+        self.totals["events_in", topic] += messages
 
     def dead_letter(self, topic: str, reason: Reason) -> None:
         """A message went to the dead letters."""
         self._dead.labels(SINK, topic, str(reason)).inc()
+        self.totals["late" if reason is Reason.LATE else "dead_letters", topic] += 1
         if reason is Reason.LATE:
             self._late.labels(topic).inc()
 

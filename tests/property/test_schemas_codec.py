@@ -101,7 +101,12 @@ def test_versions_and_corrupt_messages_in_one_batch(
     good_ones, bad_ones = one_by_one(model, values, schemas)
     batch = BatchDecoder(model, known(schemas)).decode(values)
     assert {message.index: message.reason for message in batch.bad} == expected_bad, batch.bad
-    assert bad_ones == expected_bad
+    for index in set(expected_bad) - set(bad_ones):
+        # fastavro does not see that the end is missing inside a field that the reader skips
+        assert expected_bad[index] is Reason.CORRUPT
+        assert values[index][4] != OURS  # type: ignore[index]  # a CORRUPT one has bytes
+        del good_ones[index]
+    assert set(bad_ones.items()) <= set(expected_bad.items())
     assert batch.indexes.tolist() == sorted(good_ones)
     assert rows_of(model, batch) == good_ones
 

@@ -1,0 +1,84 @@
+"""Run a sink by its name."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+
+from nilo_consumers.delta import DeltaSink
+from nilo_consumers.errors import UnknownSinkError
+from nilo_consumers.metrics import SinkMetrics
+from nilo_consumers.postgres import PostgresSink
+from nilo_consumers.prometheus import PrometheusSink
+from nilo_consumers.runner import Runner, group_id
+from nilo_consumers.series import WindowCollector
+from nilo_consumers.server import serving
+from nilo_consumers.sink import Sink
+from nilo_consumers.tables import WINDOWS
+from nilo_schemas.families import families
+from nilo_schemas.settings import Settings
+
+SINKS = ("postgres", "parquet", "prometheus")
+PROMETHEUS_PORT = 9464
+
+
+def run_sink(
+    name: str,
+    settings: Settings,
+    *,
+    stop: threading.Event,
+    topics: Sequence[str] | None = None,
+    metrics_host: str = "127.0.0.1",
+    metrics_port: int | None = None,
+    on_ready: Callable[[str | None], None] | None = None,
+) -> None:
+    """Run a sink until `stop` is set; then it writes what it holds and leaves its group.
+
+    Args:
+        name: one of SINKS.
+        settings: where Kafka, the registry and the store are.
+        stop: set it (from a signal handler, say) to stop in good order.
+        topics: topics without prefix (default: every family and the windows; for `prometheus`
+            the windows).
+        metrics_host: where /metrics and /health listen.
+        metrics_port: their port; 0 takes a free one, None means no server, but for `prometheus`
+            9464.
+        on_ready: called once partitions are assigned and positioned, with the URL of the server or
+            None.
+
+    Raises:
+        UnknownSinkError: no sink has this name.
+        NiloError: a terminal error; transient ones are waited out.
+    """
+    if name not in SINKS:
+        raise UnknownSinkError(f"no sink is called {name!r}; there are {', '.join(SINKS)}")
+    metrics = SinkMetrics(name, group_id(settings, name))
+    sink = _sink(name, settings, metrics)
+    wanted = list(topics) if topics is not None else _topics(name)
+    port = PROMETHEUS_PORT if metrics_port is None and name == "prometheus" else metrics_port
+    serve = nullcontext(None) if port is None else serving(metrics, metrics_host, port)
+    with serve as url:
+        Runner(
+            sink,
+            settings,
+            [settings.topic_prefix + topic.removeprefix(settings.topic_prefix) for topic in wanted],
+            stop=stop,
+            metrics=metrics,
+            on_ready=lambda: on_ready(url) if on_ready else None,
+        ).run()
+
+
+def _topics(name: str) -> list[str]:
+    return [WINDOWS] if name == "prometheus" else [*families(), WINDOWS]
+
+
+def _sink(name: str, settings: Settings, metrics: SinkMetrics) -> Sink:
+    if name == "postgres":
+        return PostgresSink(settings)
+    if name == "parquet":
+        return DeltaSink(settings)
+    collector = WindowCollector(time.monotonic)
+    metrics.registry.register(collector)
+    return PrometheusSink(collector)
