@@ -17,7 +17,7 @@ from nilo_cli.demo_count import Ranges, Tally, end_offsets, tally
 from nilo_cli.demo_view import LiveWindows, show_summary
 from nilo_deploy import external, up
 from nilo_producers import Producer
-from nilo_producers.fleet import Incident, simulate
+from nilo_producers.fleet import Incident, daily_factor, simulate
 from nilo_schemas.families import LlmEvent, family_of_type
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings, load_settings
@@ -25,7 +25,6 @@ from nilo_schemas.topics import create_topics
 
 SETTLE_SECONDS = 45.0
 POLL_SECONDS = 0.5
-FLEET_TYPE = "llm.call"
 
 
 class Feed(threading.Thread):
@@ -60,7 +59,7 @@ class FileFeed(Feed):
 
         try:
             result = play(self._settings, self._events, shift_time=datetime.now(UTC))
-            self.emitted = result.events
+            self.emitted = result.delivered
         except Exception as error:
             self.error = error  # raised again by the main thread, which owns the screen
 
@@ -80,7 +79,7 @@ def run_demo(
     console = Console()
     settings = _start(flags, console)
     topic = _topic(input_file)
-    before = end_offsets(settings, topic)
+    before, began = end_offsets(settings, topic), datetime.now(UTC)
     with _children(settings, console) as children, LiveWindows(settings, console) as view:
         feed = _feed(settings, input_file, rate=rate, seconds=seconds, seed=seed)
         feed.start()
@@ -91,16 +90,17 @@ def run_demo(
         if feed.error:
             raise feed.error
         counts = _settle(settings, topic, before, feed.emitted, children=children, view=view)
-    show_summary(console, settings, counts, incident=input_file is None)
+    incident_since = began if input_file is None else None
+    show_summary(console, settings, counts, incident_since=incident_since)
     return 0 if counts.agree() else 1
 
 
 def _topic(input_file: Path | None) -> str:
     if input_file is None:
         return LlmEvent.kafka_topic
-    from nilo_producers import shipped_mapping  # noqa: PLC0415  not needed for the fleet
+    from nilo_producers.mapping import resolve  # noqa: PLC0415  not needed for the fleet
 
-    return family_of_type(shipped_mapping(input_file).type).kafka_topic
+    return family_of_type(resolve(input_file, None, None).type).kafka_topic
 
 
 def _start(flags: dict[str, Any], console: Console) -> Settings:
@@ -129,7 +129,9 @@ def _feed(
     if input_file is not None:
         return FileFeed(settings, input_file)
     incident = Incident(begins=seconds / 3, lasts=seconds / 3)
-    return Feed(settings, simulate(seed, rate, seconds, datetime.now(UTC), incident))
+    now = datetime.now(UTC)
+    # The fleet's rate is a mean over its day; here it is to be the rate of this hour.
+    return Feed(settings, simulate(seed, rate / daily_factor(now), seconds, now, incident))
 
 
 def _settle(
@@ -143,9 +145,11 @@ def _settle(
 ) -> Tally:
     """Wait until every store holds what was emitted, or until the time for it is up."""
     deadline = time.monotonic() + SETTLE_SECONDS
+    # Only calls of models are counted one to one by a metric.
+    scraped = children.prometheus_url if topic == LlmEvent.kafka_topic else None
     while True:
         children.check()
-        counts = tally(settings, topic, before, emitted, children.prometheus_url)
+        counts = tally(settings, topic, before, emitted, scraped)
         view.update("waiting until every store has everything")
         if counts.agree() or time.monotonic() > deadline:
             return counts

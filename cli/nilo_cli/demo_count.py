@@ -10,9 +10,9 @@ import urllib.request
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, TopicPartition
-from nilo_consumers.read import count_parquet, count_postgres
 from prometheus_client.parser import text_string_to_metric_families
 
+from nilo_consumers.read import count_parquet, count_postgres
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.settings import Settings
 
@@ -71,8 +71,8 @@ def tally(
     return Tally(
         emitted=emitted,
         kafka=count_kafka(settings, topic, ranges),
-        postgres=count_postgres(settings, topic, ranges),
-        parquet=count_parquet(settings, topic, ranges),
+        postgres=count_postgres(settings, topic, ranges=ranges),
+        parquet=count_parquet(settings, topic, ranges=ranges),
         prometheus=count_prometheus(prometheus_url) if prometheus_url else None,
     )
 
@@ -90,10 +90,12 @@ def count_kafka(settings: Settings, topic: str, ranges: dict[int, tuple[int, int
             if not messages:
                 return found
             for message in messages:
-                end = ranges[message.partition()][1]
-                found += message.error() is None and message.offset() < end
-                if message.offset() >= end - 1:
-                    left.discard(message.partition())
+                number, offset = message.partition(), message.offset()
+                if message.error() is not None or number is None or offset is None:
+                    continue
+                found += offset < ranges[number][1]
+                if offset >= ranges[number][1] - 1:
+                    left.discard(number)
     finally:
         consumer.close()
     return found

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict, deque
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
 from confluent_kafka import Consumer
-from nilo_consumers.read import windows_postgres
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from nilo_cli.demo_count import Tally
+from nilo_consumers.read import windows_postgres
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.codec import decode
 from nilo_schemas.errors import DecodeError
@@ -64,7 +65,7 @@ class LiveWindows:
             return  # not ours to judge: the sinks count and keep what does not decode
         if window.metric != METRIC or window.window != WINDOW or not window.quantiles:
             return
-        series = " ".join(window.dimensions.values())
+        series = _series(window)
         self._newest[series] = max(
             window, self._newest.get(series, window), key=lambda w: (w.window_start, w.count)
         )
@@ -103,15 +104,25 @@ class LiveWindows:
         self._consumer.close()
 
 
+def _series(window: MetricWindow) -> str:
+    return " ".join(value for _, value in sorted(window.dimensions.items()))
+
+
 def sparkline(values: list[float]) -> str:
     """Bars from zero to the largest value."""
     top = max(values, default=0.0) or 1.0
     return "".join(BARS[min(int(value / top * len(BARS)), len(BARS) - 1)] for value in values)
 
 
-def show_summary(console: Console, settings: Settings, counts: Tally, *, incident: bool) -> None:
-    """Counts as read back from each store, the p95 by window, and where to go from here."""
-    table = Table(title="Events of this run, read back from each store", title_justify="left")
+def show_summary(
+    console: Console, settings: Settings, counts: Tally, *, incident_since: datetime | None
+) -> None:
+    """Counts as read back from each store, the p95 by window, and where to go from here.
+
+    `incident_since` is when the run with the incident began; None: there was none.
+    """
+    console.print("\nEvents of this run, read back from each store", style="bold")
+    table = Table()
     table.add_column("where")
     table.add_column("events", justify="right")
     for name, count in counts.rows():
@@ -120,16 +131,17 @@ def show_summary(console: Console, settings: Settings, counts: Tally, *, inciden
     console.print(table)
     verdict = "nothing lost, nothing counted twice" if counts.agree() else "the counts DIFFER"
     console.print(f"  {verdict}", style="bold green" if counts.agree() else "bold red")
-    if incident:
-        console.print(_p95_table(settings))
+    if incident_since is not None:
+        console.print(_p95_table(settings, incident_since))
     console.print(_next_steps(settings))
 
 
-def _p95_table(settings: Settings) -> Table:
+def _p95_table(settings: Settings, since: datetime) -> Table:
     """The p95 of each model over the windows of the run, from PostgreSQL."""
     series: dict[str, dict[str, MetricWindow]] = defaultdict(dict)
-    for window in windows_postgres(settings, METRIC, window=WINDOW, limit=200):
-        name = " ".join(window.dimensions.values())
+    since -= timedelta(seconds=10)  # the first window began before the run
+    for window in windows_postgres(settings, METRIC, window=WINDOW, since=since):
+        name = _series(window)
         series[name][f"{window.window_start:%H:%M:%S}"] = window
     times = sorted({time for windows in series.values() for time in windows})[-6:]
     table = Table(title="p95 and share of failed calls, from PostgreSQL", title_justify="left")
@@ -150,6 +162,8 @@ def _cell(window: MetricWindow | None) -> Text:
 
 
 def _next_steps(settings: Settings) -> Text:
+    home = settings.source("home")
+    nilo = "nilo" if home == "default" or home.startswith("env") else f"nilo --home {settings.home}"
     return Text.from_markup(
         "\n[bold]It is still running:[/bold]\n"
         f"  Kafka       {settings.shown('kafka_bootstrap_servers')}\n"
@@ -157,10 +171,10 @@ def _next_steps(settings: Settings) -> Text:
         f"  PostgreSQL  {settings.shown('database_url')}\n"
         f"  Parquet     {settings.lake_location}\n\n"
         "[bold]Try next:[/bold]\n"
-        "  nilo windows llm.duration --window 10s     the windows of this run\n"
-        "  nilo tail events.llm -o -5 -e              the last five events\n"
-        "  nilo emit llm.call source=me model=mine    an event of your own\n"
-        "  nilo process                               the processors again\n"
-        "  nilo sink prometheus                       /metrics for your Prometheus\n"
-        "  nilo down                                  stop it; --delete forgets the data\n"
+        f"  {nilo} windows llm.duration --window 10s     the windows of this run\n"
+        f"  {nilo} tail events.llm -o -5 -e              the last five events\n"
+        f"  {nilo} emit llm.call source=me model=mine    an event of your own\n"
+        f"  {nilo} process                               the processors again\n"
+        f"  {nilo} sink prometheus                       /metrics for your Prometheus\n"
+        f"  {nilo} down                                  stop it; --delete forgets the data\n"
     )

@@ -21,28 +21,40 @@ from nilo_schemas.arrow import arrow_schema
 from nilo_schemas.results import MetricWindow
 from nilo_schemas.settings import Settings
 
+# By partition: the offsets [begin, end) that are asked for.
+Ranges = Mapping[int, tuple[int, int]]
 
-def count_postgres(settings: Settings, topic: str, *, distinct: bool = False) -> int:
+
+def count_postgres(
+    settings: Settings, topic: str, *, distinct: bool = False, ranges: Ranges | None = None
+) -> int:
     """Rows of a topic in PostgreSQL; 0 when there is no table yet.
 
     Args:
         settings: where the database is.
         topic: with or without prefix.
         distinct: count distinct (partition, offset) instead, so that doubles show.
+        ranges: only events with these offsets; None: all.
 
     Raises:
         StoreUnavailableError: PostgreSQL does not answer.
     """
-    what = "count(DISTINCT (kafka_partition, kafka_offset))" if distinct else "count(*)"
+    what = "count(DISTINCT (kafka_partition, kafka_offset)) AS count" if distinct else "count(*)"
     name = table_name(topic.removeprefix(settings.topic_prefix))
-    query = sql.SQL("SELECT " + what + " FROM {}").format(  # type: ignore[arg-type]  # ours
-        sql.Identifier(settings.database_schema, name)
+    asked = sql.SQL(_IN_RANGES) if ranges is not None else sql.SQL("")
+    query = sql.SQL("SELECT {} FROM {} {}").format(
+        sql.SQL(what), sql.Identifier(settings.database_schema, name), asked
     )
-    rows = _select(settings, query, {})
+    columns = [(number, *ends) for number, ends in (ranges or {}).items()]
+    partitions, begins, ends = zip(*columns, strict=True) if columns else ((), (), ())
+    values = {"partitions": [*partitions], "begins": [*begins], "ends": [*ends]}
+    rows = _select(settings, query, values)
     return int(rows[0]["count"]) if rows else 0
 
 
-def count_parquet(settings: Settings, topic: str, *, distinct: bool = False) -> int:
+def count_parquet(
+    settings: Settings, topic: str, *, distinct: bool = False, ranges: Ranges | None = None
+) -> int:
     """Rows of a topic in the Delta table; 0 when there is no table yet.
 
     Arguments as in `count_postgres`; raises StoreUnavailableError when the lake does not answer.
@@ -52,9 +64,10 @@ def count_parquet(settings: Settings, topic: str, *, distinct: bool = False) -> 
         return 0
     with delta.translated("counting"):
         dataset = table.to_pyarrow_dataset()
+        wanted = None if ranges is None else _in_ranges(ranges)
         if not distinct:
-            return int(dataset.count_rows())
-        keys = dataset.to_table(columns=[PARTITION, OFFSET])
+            return int(dataset.count_rows(filter=wanted))
+        keys = dataset.to_table(columns=[PARTITION, OFFSET], filter=wanted)
         return int(keys.group_by([PARTITION, OFFSET]).aggregate([]).num_rows)
 
 
@@ -121,6 +134,14 @@ def windows_parquet(
     return _newest(found)
 
 
+def _in_ranges(ranges: Ranges) -> pc.Expression:
+    wanted = pc.scalar(False)
+    for number, (begin, end) in ranges.items():
+        in_range = (pc.field(OFFSET) >= begin) & (pc.field(OFFSET) < end)
+        wanted |= (pc.field(PARTITION) == number) & in_range
+    return wanted
+
+
 def _newest(windows: list[MetricWindow]) -> list[MetricWindow]:
     newest: dict[tuple[Any, ...], MetricWindow] = {}
     for each in sorted(windows, key=lambda each: each.revision):
@@ -129,6 +150,11 @@ def _newest(windows: list[MetricWindow]) -> list[MetricWindow]:
     return [newest[key] for key in sorted(newest)]
 
 
+_IN_RANGES = """
+    JOIN unnest(%(partitions)s::int[], %(begins)s::bigint[], %(ends)s::bigint[])
+        AS asked (number, first, beyond)
+    ON kafka_partition = number AND kafka_offset >= first AND kafka_offset < beyond
+"""
 _CONDITIONS = {
     "metric": sql.SQL("metric = %(metric)s"),
     "window": sql.SQL('"window" = %(window)s'),

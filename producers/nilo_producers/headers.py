@@ -1,8 +1,8 @@
 """The Kafka headers of an event: CloudEvents in binary mode.
 
-Measured: 1.2 µs per event for these five, beside 17 for the encoding. `ce_time` is left out: its RFC
-3339 text would cost as much again, and the time stands in the envelope. The body is Avro behind the
-five bytes of Confluent's framing, which `application/avro` does not say.
+Measured: 1.2 µs per event for these five, beside 16 for the encoding. `ce_time` is left out: its
+RFC 3339 text would cost as much again, and the time stands in the envelope. The body is Avro
+behind the five bytes of Confluent's framing, which `application/avro` does not say.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A mapping file (`mappings/*.toml`) names the files it knows, the event type, and an expression
 (see nilo_producers.expressions) for each field. Files without a clock get a made-up one: row n
-happens at `start` + n × `step` seconds.
+happens (n - 1) times `step` seconds after `start`.
 """
 
 from __future__ import annotations
@@ -71,14 +71,14 @@ def load_mapping(path: Path) -> Mapping:
 
 
 def recognise(file: Path) -> Mapping | None:
-    """The shipped mapping that knows a file by its name; a full name goes before a pattern."""
+    """The shipped mapping that knows a file by its name; the one that says most of it wins."""
     found = [
-        (pattern.count("*"), name)
+        (pattern.count("*"), -len(pattern), name)
         for name, mapping in shipped().items()
         for pattern in mapping.files
         if file.absolute().match(pattern)
     ]
-    return shipped()[min(found)[1]] if found else None
+    return shipped()[min(found)[-1]] if found else None
 
 
 def resolve(file: Path, event_type: str | None, fields: Dict[str, str] | None) -> Mapping:
@@ -106,7 +106,7 @@ def describe_clock(mapping: Mapping) -> str:
     if "time" in mapping.fields:
         return mapping.made_up
     made_up = (
-        f"made-up times: row n happens at {mapping.start:%Y-%m-%dT%H:%M:%SZ} + n × "
-        f"{mapping.step:g} s"
+        f"the times are made up: the first row at {mapping.start:%Y-%m-%dT%H:%M:%SZ}, each next "
+        f"{mapping.step:g} s later"
     )
     return "; ".join(part for part in (made_up, mapping.made_up) if part)

@@ -1,4 +1,4 @@
-"""Plays a file: its rows become events, sent as fast as Kafka takes them or paced by their times."""
+"""Plays a file: its rows become events, sent as fast as Kafka takes them or at a pace."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Progress:
 class Played:
     """What a play did: every row was delivered or skipped.
 
-    `first_time` and `last_time` are the earliest and latest event times as sent, `notes` says what is made up,
-    `reasons` holds the first reasons for skipping.
+    `first_time` and `last_time` are the earliest and latest event times as sent, `reasons` holds
+    the first reasons for skipping, and `notes` says what of the times is made up.
     """
 
     type: str
@@ -137,7 +137,8 @@ def _shift(reader: RowReader, target: datetime | None, pace: float, limit: int |
     first, last = reader.first_time(limit), reader.last_time(limit)
     if first is None or last is None:
         return timedelta(0)
-    return target + (last - first) / max(pace, 1.0) - last
+    played_for = timedelta(0) if pace == math.inf else (last - first) / max(pace, 1.0)
+    return target + played_for - last
 
 
 class _Run:
