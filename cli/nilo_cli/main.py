@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from nilo_cli import config, emit, metrics, schemas, stack, tail, topics
+from nilo_cli import config, emit, metrics, play, schemas, stack, tail, topics, windows
 from nilo_cli import run as programs
 from nilo_cli.errors import UsageError
 from nilo_schemas.errors import NiloError
@@ -31,7 +31,9 @@ for command in (
     stack.down,
     stack.status,
     emit.emit,
+    play.play,
     tail.tail,
+    windows.windows,
     programs.process,
     programs.sink,
 ):

@@ -11,7 +11,7 @@ import pytest
 
 from nilo_consumers.read import count_parquet, count_postgres
 from nilo_schemas.settings import Settings
-from tests.integration.programs import SHARED, nilo, running, wait_for
+from tests.integration.programs import SHARED, free_port, nilo, running, wait_for
 from tests.integration.windows import newest_windows, read_topic
 
 TRACE = SHARED / "data" / "llm" / "azure_llm_2023_conv.parquet"
@@ -19,15 +19,20 @@ pytestmark = pytest.mark.integration
 needs_trace = pytest.mark.skipif(not TRACE.exists(), reason=f"no trace at {TRACE}")
 
 
+def query(text: str) -> list[Any]:
+    """The rows of a DuckDB query."""
+    return duckdb.connect().execute(text).fetchall()
+
+
 def reference(window: str) -> dict[Any, tuple[int, int, int]]:
     """Calls, and sum and largest of input tokens per window, by a query over the file."""
-    rows = duckdb.sql(
+    rows = query(
         f"""
         select epoch(time_bucket(interval '{window}', "TIMESTAMP"::timestamp)) as start,
                count(*), sum("ContextTokens"), max("ContextTokens")
         from '{TRACE}' group by start order by start
         """
-    ).fetchall()
+    )
     return {int(start): (count, int(total), largest) for start, count, total, largest in rows}
 
 
@@ -42,9 +47,9 @@ def windows_of(settings: Settings, metric: str, length: str) -> dict[int, Any]:
 @needs_trace
 def test_a_real_trace_is_the_same_in_every_store(settings: Settings, tmp_path: Path) -> None:
     """File rows = Kafka = PostgreSQL = Parquet; windows = DuckDB over the file."""
-    rows = duckdb.sql(f"select count(*) from '{TRACE}'").fetchall()[0][0]
+    rows = query(f"select count(*) from '{TRACE}'")[0][0]
     with (
-        running(settings, "process", "--metrics-port", "0", log=tmp_path / "process.log"),
+        running(settings, "process", "--metrics-port", free_port(), log=tmp_path / "process.log"),
         running(settings, "sink", "postgres", log=tmp_path / "postgres.log"),
         running(settings, "sink", "parquet", log=tmp_path / "parquet.log"),
     ):
@@ -56,7 +61,7 @@ def test_a_real_trace_is_the_same_in_every_store(settings: Settings, tmp_path: P
 
         def closed() -> bool:
             found = windows_of(settings, "llm.calls", "10s")
-            return sum(w.count for w in found.values() if w.final) == rows
+            return bool(sum(w.count for w in found.values() if w.final) == rows)
 
         wait_for("all windows final", closed)
 
@@ -75,21 +80,21 @@ def test_a_real_trace_is_the_same_in_every_store(settings: Settings, tmp_path: P
 def test_a_killed_worker_goes_on_where_its_state_ends(settings: Settings, tmp_path: Path) -> None:
     """SIGKILL in the middle of the trace, a new worker, the same windows."""
     log = tmp_path / "process.log"
-    with running(settings, "process", "--metrics-port", "0", log=log) as first:
+    with running(settings, "process", "--metrics-port", free_port(), log=log) as first:
         played = nilo(settings, "play", str(TRACE), "--as", "llm.call", "--limit", "10000")
         assert played.returncode == 0, played.stderr
         wait_for("the first windows", lambda: windows_of(settings, "llm.calls", "10s"))
         first.send_signal(signal.SIGKILL)
         first.wait()
     first_rows = f"(select * from '{TRACE}' limit 10000)"
-    wanted = duckdb.sql(
+    wanted = query(
         f"""
         select epoch(time_bucket(interval '10 seconds', "TIMESTAMP"::timestamp)) as start, count(*)
         from {first_rows} group by start
         """
-    ).fetchall()
+    )
 
-    with running(settings, "process", "--metrics-port", "0", log=log):
+    with running(settings, "process", "--metrics-port", free_port(), log=log):
 
         def closed() -> dict[int, Any] | None:
             found = windows_of(settings, "llm.calls", "10s")

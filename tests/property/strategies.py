@@ -118,7 +118,11 @@ def of(model: type[Part]) -> st.SearchStrategy[Any]:
         for name, info in model.model_fields.items()
         if not info.is_required()
     }
-    return st.fixed_dictionaries(made, optional=optional).map(_decided_in_time).map(model.model_validate)
+    return (
+        st.fixed_dictionaries(made, optional=optional)
+        .map(_decided_in_time)
+        .map(model.model_validate)
+    )
 
 
 def _value(annotation: Any) -> st.SearchStrategy[Any]:

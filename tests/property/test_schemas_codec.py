@@ -34,9 +34,7 @@ def rows_of(model: type[Record], batch: DecodedBatch) -> dict[int, Record]:
     """The rows as models, by the index of their message."""
     batch.rows.validate(full=True)
     rows = batch.rows.to_pylist(maps_as_pydicts="lossy")
-    return dict(
-        zip(batch.indexes.tolist(), (model.from_avro(row) for row in rows), strict=True)
-    )
+    return dict(zip(batch.indexes.tolist(), (model.from_avro(row) for row in rows), strict=True))
 
 
 def one_by_one(

@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 
 from nilo_schemas.compatibility import breaks
-from nilo_schemas.contracts import FOLDER, contract, problems, records, text, versions, write_changed
+from nilo_schemas.contracts import (
+    FOLDER,
+    contract,
+    problems,
+    records,
+    text,
+    versions,
+    write_changed,
+)
 from nilo_schemas.errors import ContractError
 from nilo_schemas.families import TradeEvent
 from nilo_schemas.results import MetricWindow
@@ -88,31 +96,28 @@ def _add(name: str, **values: Any) -> Any:
     return lambda fields: fields.update({name: {"name": name, **values}})
 
 
-CASES = {
-    "a field without default removed": (lambda fields: fields.pop("source"), "new", "old", "source"),
-    "added without default": (_add("fresh", type="string"), "new", "old", "fresh"),
-    "a changed type": (_set("price", type="string"), "new", "old", "price"),
-    "a long narrowed to int": (_set("pnl", type=["null", "int"]), "new", "old", "pnl"),
-    "a null no longer allowed": (_set("gate", type="string"), "new", "old", "gate"),
-    "a time that becomes a number": (_set("time", type="long"), "new", "old", "time"),
+CASES: dict[str, tuple[Any, str]] = {
+    "a field without default removed": (lambda fields: fields.pop("source"), "source"),
+    "added without default": (_add("fresh", type="string"), "fresh"),
+    "a changed type": (_set("pnl", type=["null", "string"]), "pnl"),
+    "a long narrowed to int": (_set("pnl", type=["null", "int"]), "pnl"),
+    "a null no longer allowed": (
+        lambda fields: (fields["gate"].pop("default"), fields["gate"].update(type="string")),
+        "gate",
+    ),
+    "a time that becomes a number": (_set("time", type="long"), "time"),
     "inside the nested record: type": (
         lambda fields: market(fields)["fields"][0].update(type=["null", "string"]),
-        "new",
-        "old",
         "market.volatility_1h",
     ),
     "inside the nested record: no default": (
         lambda fields: market(fields)["fields"].append({"name": "deep", "type": "long"}),
-        "new",
-        "old",
         "market.deep",
     ),
     "an enum symbol removed, and no default": (
         lambda fields: fields["severity"].update(
             type={"type": "enum", "name": "Severity", "symbols": ["DEBUG", "INFO"]}
         ),
-        "new",
-        "old",
         "severity",
     ),
 }
@@ -120,7 +125,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_field_that_breaks_is_named(case: str) -> None:
-    change, _, _, field = CASES[case]
+    change, field = CASES[case]
     old, new = contract(TradeEvent), changed(change)
     found = [*breaks(new, old), *breaks(old, new)]
     assert found
@@ -148,6 +153,12 @@ def test_a_field_inside_a_list_of_records_is_named() -> None:
 def test_what_may_change_breaks_nothing(change: Any) -> None:
     old, new = contract(TradeEvent), changed(change)
     assert [*breaks(new, old), *breaks(old, new)] == []
+
+
+def test_a_schema_that_is_none_is_said(folder: Path) -> None:
+    bad = changed(_set("gate", type="string"))  # its default is null
+    (folder / TRADE / "2.avsc").write_text(text(bad))
+    assert any("no valid Avro schema" in line for line in problems(folder))
 
 
 def test_another_record_is_not_readable() -> None:

@@ -55,7 +55,10 @@ FAMILIES = {
         "simulacra.classified bias.flagged frame.detected feedback.submitted",
         "node label confidence model golden_label overridden_label overridden_by agreed",
     ),
-    "events.ui": ("ui.view ui.action ui.measure ui.override", "page element action duration client"),
+    "events.ui": (
+        "ui.view ui.action ui.measure ui.override",
+        "page element action duration client",
+    ),
     "events.trade": (
         "trade.signal trade.gate trade.execution trade.outcome trade.shadow",
         """symbol side quantity price decision_time label_cutoff_time gate gate_passed gate_value

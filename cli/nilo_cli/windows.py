@@ -1,0 +1,200 @@
+"""`nilo windows`: the windows of a metric as a table and as a line per series."""
+
+# ruff: noqa: PLC0415  models and stores are imported by the command that uses them
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nilo_cli.context import settings_of
+from nilo_cli.errors import UsageError
+from nilo_cli.output import Json, Row, print_json, printable, show_rows, wants_json
+from nilo_cli.times import parse_time
+
+if TYPE_CHECKING:
+    from nilo_schemas.catalogue import Metric
+    from nilo_schemas.results import MetricWindow
+    from nilo_schemas.settings import Settings
+
+BARS = "▁▂▃▄▅▆▇█"
+WIDTH = 60  # windows in a line
+PLAIN = ("count", "errors", "sum", "min", "max", "mean", "rate", "error_ratio")
+_USUAL = ("p95", "mean", "rate")
+
+
+class Store(StrEnum):
+    """Where windows are read from."""
+
+    POSTGRES = "postgres"
+    PARQUET = "parquet"
+
+
+def windows(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="METRIC", help="See `nilo metrics list`.")],
+    *,
+    window: Annotated[
+        str | None, typer.Option(help="Such as 1m; default: the metric's first.")
+    ] = None,
+    store: Annotated[Store, typer.Option("--from", help="The store to read.")] = Store.POSTGRES,
+    where: Annotated[
+        list[str] | None, typer.Option(metavar="DIMENSION=VALUE", help="Only these series.")
+    ] = None,
+    aggregate: Annotated[
+        str | None, typer.Option(help="What the lines show: p95, mean, count, error_ratio …")
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="1h (before now), or an ISO time.")] = None,
+    as_of: Annotated[str | None, typer.Option(help="What was known then: 1h, ISO time.")] = None,
+    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="Rows of the table.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Show the final windows of a metric.
+
+    The newest as a table, and each series as a line of bars. JSON lines hold all windows.
+
+    \b
+    Example:
+      nilo windows llm.duration
+      nilo windows llm.duration --window 1m --where model=atlas-large --aggregate p99 --since 1h
+      nilo windows llm.calls --from parquet --as-of 2025-06-01T12:00:00Z --json
+    """
+    from nilo_cli.metrics import metric_of
+
+    settings, now = settings_of(ctx), datetime.now(UTC)
+    metric = metric_of(settings, name)
+    _check_aggregate(aggregate)
+    found = _read(
+        settings,
+        name,
+        store,
+        window=_checked_window(name, metric, window),
+        dimensions=_dimensions(name, metric, where or []),
+        since=None if since is None else parse_time(since, now),
+        as_of=None if as_of is None else parse_time(as_of, now),
+    )
+    if wants_json(as_json):
+        for each in found:
+            print_json(each.model_dump(mode="json", exclude_none=True))
+    elif found:
+        _show(found, aggregate, rows)
+    else:
+        print(f"no final windows of {name} in {store.value} yet", file=sys.stderr)
+
+
+def _read(settings: Settings, name: str, store: Store, **asked: Any) -> list[MetricWindow]:
+    from nilo_consumers import windows_parquet, windows_postgres
+
+    read = windows_postgres if store is Store.POSTGRES else windows_parquet
+    return read(settings, name, **asked)
+
+
+def _checked_window(name: str, metric: Metric, window: str | None) -> str:
+    if window is not None and window not in metric.windows:
+        raise UsageError(f"{name} has no window {window!r}; known: {', '.join(metric.windows)}")
+    return window or metric.windows[0]
+
+
+def _dimensions(name: str, metric: Metric, where: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for text in where:
+        dimension, equals, value = text.partition("=")
+        if not equals or dimension not in metric.dimensions:
+            known = ", ".join(metric.dimensions) or "none"
+            raise UsageError(f"--where {text!r}: {name} has the dimensions: {known}")
+        pairs[dimension] = value
+    return pairs
+
+
+def _check_aggregate(aggregate: str | None) -> None:
+    if aggregate is None or aggregate in PLAIN or aggregate.removeprefix("p").isdecimal():
+        return
+    raise UsageError(f"unknown aggregate {aggregate!r}; known: {', '.join(PLAIN)}, p50, p95 …")
+
+
+def _show(found: Sequence[MetricWindow], aggregate: str | None, rows: int) -> None:
+    columns = ["window", "dimensions", "count", "errors", "mean", *_quantiles(found), "max", "unit"]
+    show_rows([_row(each) for each in found[-rows:]], columns, as_json=False)
+    chosen = aggregate or _usual(found)
+    print(f"{chosen} of {len(found):,} windows, lowest to highest of each series:")
+    for dimensions, series in _by_series(found).items():
+        values = gapless([(each, value_of(each, chosen)) for each in series[-WIDTH:]])
+        print(f"{bars(values)}  {printable(dimensions)}  {_span(values)} {series[0].unit}".rstrip())
+
+
+def _row(each: MetricWindow) -> Row:
+    plain = {name: value_of(each, name) for name in PLAIN}
+    span = f"[{each.window_start:%m-%d %H:%M:%S}, {each.window_end:%H:%M:%S})"
+    return {
+        **each.quantiles,
+        **plain,
+        "window": span,
+        "dimensions": _series(each),
+        "unit": each.unit,
+    }
+
+
+def _quantiles(found: Iterable[MetricWindow]) -> list[str]:
+    return sorted({name for each in found for name in each.quantiles})
+
+
+def _usual(found: Sequence[MetricWindow]) -> str:
+    """The aggregate that says most among those that these windows have."""
+    for name in _USUAL:
+        if any(value_of(each, name) is not None for each in found):
+            return name
+    return "count"
+
+
+def value_of(each: MetricWindow, aggregate: str) -> float | None:
+    """The value of an aggregate; None when the window has none."""
+    if aggregate in PLAIN:
+        value: float | None = getattr(each, aggregate)
+        return value
+    return each.quantiles.get(aggregate)
+
+
+def _series(each: MetricWindow) -> str:
+    return " ".join(f"{name}={value}" for name, value in sorted(each.dimensions.items()))
+
+
+def _by_series(found: Iterable[MetricWindow]) -> dict[str, list[MetricWindow]]:
+    series: dict[str, list[MetricWindow]] = {}
+    for each in found:
+        series.setdefault(_series(each), []).append(each)
+    return dict(sorted(series.items()))
+
+
+def gapless(series: Sequence[tuple[MetricWindow, float | None]]) -> list[float | None]:
+    """The newest values of a series in time order, None for each window that is missing."""
+    newest, length = (
+        series[-1][0].window_start,
+        series[-1][0].window_end - series[-1][0].window_start,
+    )
+    values: list[float | None] = [None] * WIDTH
+    for each, value in series:
+        back = (newest - each.window_start) // length
+        if back < WIDTH:
+            values[WIDTH - 1 - back] = value
+    begin = next((place for place, value in enumerate(values) if value is not None), WIDTH)
+    return values[begin:]
+
+
+def bars(values: Sequence[float | None]) -> str:
+    """A line of bars from the lowest to the highest value; a blank where there is none."""
+    known = [value for value in values if value is not None]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    step = (high - low) / (len(BARS) - 1)
+    if not step:
+        return "".join(" " if value is None else BARS[0] for value in values)
+    return "".join(" " if value is None else BARS[round((value - low) / step)] for value in values)
+
+
+def _span(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{min(known):.4g} to {max(known):.4g}" if known else "no value"
