@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +13,8 @@ from typing import Any
 from rich.console import Console
 
 from nilo_cli.demo_children import Children
-from nilo_cli.demo_count import Ranges, Tally, end_offsets, tally
-from nilo_cli.demo_view import LiveWindows, show_summary
+from nilo_cli.demo_count import Tally, before_run, scraped, tally
+from nilo_cli.demo_view import LiveWindows, show_counts, show_incident, show_next_steps
 from nilo_deploy import external, up
 from nilo_producers import Producer
 from nilo_producers.fleet import Incident, daily_factor, simulate
@@ -25,6 +25,7 @@ from nilo_schemas.topics import create_topics
 
 SETTLE_SECONDS = 45.0
 POLL_SECONDS = 0.5
+SCRAPED = "nilo_llm_duration_p95_seconds"
 
 
 class Feed(threading.Thread):
@@ -79,8 +80,8 @@ def run_demo(
     console = Console()
     settings = _start(flags, console)
     topic = _topic(input_file)
-    before, began = end_offsets(settings, topic), datetime.now(UTC)
     with _children(settings, console) as children, LiveWindows(settings, console) as view:
+        before = before_run(settings, topic)
         feed = _feed(settings, input_file, rate=rate, seconds=seconds, seed=seed)
         feed.start()
         while feed.is_alive():
@@ -89,9 +90,16 @@ def run_demo(
             time.sleep(POLL_SECONDS)
         if feed.error:
             raise feed.error
-        counts = _settle(settings, topic, before, feed.emitted, children=children, view=view)
-    incident_since = began if input_file is None else None
-    show_summary(console, settings, counts, incident_since=incident_since)
+        counts = _settle(
+            lambda: tally(settings, topic, before, feed.emitted, fleet=input_file is None),
+            children,
+            view,
+        )
+        scrape = scraped(children.prometheus_url, SCRAPED)
+    show_counts(console, counts)
+    if input_file is None:
+        show_incident(console, settings, before.time)
+    show_next_steps(console, settings, scrape)
     return 0 if counts.agree() else 1
 
 
@@ -134,22 +142,12 @@ def _feed(
     return Feed(settings, simulate(seed, rate / daily_factor(now), seconds, now, incident))
 
 
-def _settle(
-    settings: Settings,
-    topic: str,
-    before: Ranges,
-    emitted: int,
-    *,
-    children: Children,
-    view: LiveWindows,
-) -> Tally:
+def _settle(count: Callable[[], Tally], children: Children, view: LiveWindows) -> Tally:
     """Wait until every store holds what was emitted, or until the time for it is up."""
     deadline = time.monotonic() + SETTLE_SECONDS
-    # Only calls of models are counted one to one by a metric.
-    scraped = children.prometheus_url if topic == LlmEvent.kafka_topic else None
     while True:
         children.check()
-        counts = tally(settings, topic, before, emitted, scraped)
+        counts = count()
         view.update("waiting until every store has everything")
         if counts.agree() or time.monotonic() > deadline:
             return counts

@@ -8,28 +8,42 @@ from __future__ import annotations
 
 import urllib.request
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import Consumer, TopicPartition
-from prometheus_client.parser import text_string_to_metric_families
 
-from nilo_consumers.read import count_parquet, count_postgres
+from nilo_consumers.read import count_parquet, count_postgres, windows_postgres
 from nilo_schemas.clients import kafka_config
+from nilo_schemas.dead_letters import dead_letter_topic
 from nilo_schemas.settings import Settings
 
-Ranges = dict[int, int]
 FETCH = 10_000
+WINDOW_SECONDS = 10
 TIMEOUT = 10.0
 
 
 @dataclass(frozen=True)
+class Before:
+    """What there was when the run began: the time, and the next offsets by partition."""
+
+    time: datetime
+    events: dict[int, int]
+    dead: dict[int, int]
+
+
+@dataclass(frozen=True)
 class Tally:
-    """How many events of a run each store holds; `prometheus` is None when it was not asked."""
+    """How many events of a run each store holds, and how many messages went to the dead letters.
+
+    `windows` is None for a file: its events may be older than windows that have closed.
+    """
 
     emitted: int
     kafka: int
     postgres: int
     parquet: int
-    prometheus: int | None
+    windows: int | None
+    dead: int
 
     def rows(self) -> list[tuple[str, int]]:
         """Store and count."""
@@ -39,8 +53,8 @@ class Tally:
             ("in PostgreSQL", self.postgres),
             ("in Parquet", self.parquet),
         ]
-        if self.prometheus is not None:
-            rows.append(("in final windows (Prometheus)", self.prometheus))
+        if self.windows is not None:
+            rows.append(("in final windows of 10 s", self.windows))
         return rows
 
     def agree(self) -> bool:
@@ -48,33 +62,53 @@ class Tally:
         return len({count for _, count in self.rows()}) == 1
 
 
-def end_offsets(settings: Settings, topic: str) -> Ranges:
+def before_run(settings: Settings, topic: str) -> Before:
+    """What there is now."""
+    dead = end_offsets(settings, dead_letter_topic(topic))
+    return Before(datetime.now(UTC), end_offsets(settings, topic), dead)
+
+
+def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
     """The next offset of each partition of a topic."""
     consumer = _consumer(settings)
+    name = settings.topic_prefix + topic
     try:
+        partitions = consumer.list_topics(name, timeout=TIMEOUT).topics[name].partitions
         return {
-            number: consumer.get_watermark_offsets(
-                TopicPartition(settings.topic_prefix + topic, number), timeout=TIMEOUT
-            )[1]
-            for number in range(settings.partitions)
+            number: consumer.get_watermark_offsets(TopicPartition(name, number), timeout=TIMEOUT)[1]
+            for number in partitions
         }
     finally:
         consumer.close()
 
 
-def tally(
-    settings: Settings, topic: str, before: Ranges, emitted: int, prometheus_url: str | None
-) -> Tally:
-    """Count a run in every store: the events from the offsets `before` on."""
+def tally(settings: Settings, topic: str, before: Before, emitted: int, *, fleet: bool) -> Tally:
+    """Count a run in every store: what has come since `before`."""
     after = end_offsets(settings, topic)
-    ranges = {number: (begin, after[number]) for number, begin in before.items()}
+    ranges = {number: (begin, after[number]) for number, begin in before.events.items()}
+    dead = end_offsets(settings, dead_letter_topic(topic))
     return Tally(
         emitted=emitted,
         kafka=count_kafka(settings, topic, ranges),
         postgres=count_postgres(settings, topic, ranges=ranges),
         parquet=count_parquet(settings, topic, ranges=ranges),
-        prometheus=count_prometheus(prometheus_url) if prometheus_url else None,
+        windows=count_windows(settings, before.time) if fleet else None,
+        dead=sum(dead.values()) - sum(before.dead.values()),
     )
+
+
+def count_windows(settings: Settings, since: datetime) -> int:
+    """Calls in the final windows of a run that began at `since`, from PostgreSQL."""
+    first = since - timedelta(seconds=since.timestamp() % WINDOW_SECONDS)
+    found = windows_postgres(settings, "llm.calls", window=f"{WINDOW_SECONDS}s", since=first)
+    return sum(window.count for window in found)
+
+
+def scraped(url: str, name: str) -> list[str]:
+    """The lines of one metric in a scrape of the Prometheus sink."""
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:  # noqa: S310  our own address
+        lines = answer.read().decode().splitlines()
+    return [line for line in lines if line.startswith(name + "{")]
 
 
 def count_kafka(settings: Settings, topic: str, ranges: dict[int, tuple[int, int]]) -> int:
@@ -99,20 +133,6 @@ def count_kafka(settings: Settings, topic: str, ranges: dict[int, tuple[int, int
     finally:
         consumer.close()
     return found
-
-
-def count_prometheus(url: str) -> int:
-    """Calls counted in final windows, as a scrape of the Prometheus sink shows them."""
-    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:  # noqa: S310  our own address
-        text = answer.read().decode()
-    return round(
-        sum(
-            sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == "nilo_llm_calls_events_total"
-        )
-    )
 
 
 def _consumer(settings: Settings) -> Consumer:

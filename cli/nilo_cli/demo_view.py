@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from nilo_cli.demo_count import Tally
+from nilo_cli.demo_count import WINDOW_SECONDS, Tally
 from nilo_consumers.read import windows_postgres
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.codec import decode
@@ -23,9 +23,17 @@ from nilo_schemas.registry import Registry
 from nilo_schemas.results import MetricWindow
 from nilo_schemas.settings import Settings
 
-METRIC, WINDOW = "llm.duration", "10s"
+METRIC, WINDOW = "llm.duration", f"{WINDOW_SECONDS}s"
 BARS = "▁▂▃▄▅▆▇█"
 KEPT = 24
+NEXT_STEPS = (
+    ("windows llm.duration --window 10s", "the windows of this run"),
+    ("tail events.llm -o -5 -e", "the last five events"),
+    ("emit llm.call source=me model=mine", "an event of your own"),
+    ("process", "the processors again; in other terminals: sink postgres, sink parquet"),
+    ("sink prometheus", "/metrics for your Prometheus"),
+    ("down", "stop the servers; --delete forgets the data"),
+)
 FAILING = 0.1
 
 
@@ -114,43 +122,37 @@ def sparkline(values: list[float]) -> str:
     return "".join(BARS[min(int(value / top * len(BARS)), len(BARS) - 1)] for value in values)
 
 
-def show_summary(
-    console: Console, settings: Settings, counts: Tally, *, incident_since: datetime | None
-) -> None:
-    """Counts as read back from each store, the p95 by window, and where to go from here.
-
-    `incident_since` is when the run with the incident began; None: there was none.
-    """
+def show_counts(console: Console, counts: Tally) -> None:
+    """The counts as read back from each store, and the verdict."""
     console.print("\nEvents of this run, read back from each store", style="bold")
     table = Table()
     table.add_column("where")
     table.add_column("events", justify="right")
     for name, count in counts.rows():
-        style = "green" if count == counts.emitted else "bold red"
-        table.add_row(name, f"{count:,}", style=style)
+        table.add_row(name, f"{count:,}", style="green" if count == counts.emitted else "bold red")
     console.print(table)
-    verdict = "nothing lost, nothing counted twice" if counts.agree() else "the counts DIFFER"
-    console.print(f"  {verdict}", style="bold green" if counts.agree() else "bold red")
-    if incident_since is not None:
-        console.print(_p95_table(settings, incident_since))
-    console.print(_next_steps(settings))
+    if counts.dead:
+        console.print(f"  {counts.dead:,} messages also went to the dead letters: nilo tail dlq.…")
+    if counts.agree():
+        console.print("  nothing lost, nothing counted twice", style="bold green")
+    else:
+        console.print("  the counts DIFFER", style="bold red")
 
 
-def _p95_table(settings: Settings, since: datetime) -> Table:
+def show_incident(console: Console, settings: Settings, since: datetime) -> None:
     """The p95 of each model over the windows of the run, from PostgreSQL."""
     series: dict[str, dict[str, MetricWindow]] = defaultdict(dict)
-    since -= timedelta(seconds=10)  # the first window began before the run
+    since -= timedelta(seconds=since.timestamp() % WINDOW_SECONDS)
     for window in windows_postgres(settings, METRIC, window=WINDOW, since=since):
-        name = _series(window)
-        series[name][f"{window.window_start:%H:%M:%S}"] = window
+        series[_series(window)][f"{window.window_start:%H:%M:%S}"] = window
     times = sorted({time for windows in series.values() for time in windows})[-6:]
-    table = Table(title="p95 and share of failed calls, from PostgreSQL", title_justify="left")
+    console.print("\np95 and share of failed calls by window, from PostgreSQL", style="bold")
+    table = Table()
     for name in ("model", *times):
         table.add_column(name)
     for name, windows in sorted(series.items()):
-        cells = [_cell(windows.get(time)) for time in times]
-        table.add_row(name, *cells)
-    return table
+        table.add_row(name, *(_cell(windows.get(time)) for time in times))
+    console.print(table)
 
 
 def _cell(window: MetricWindow | None) -> Text:
@@ -161,20 +163,23 @@ def _cell(window: MetricWindow | None) -> Text:
     return Text(text, style="bold red" if failing else "")
 
 
-def _next_steps(settings: Settings) -> Text:
+def show_next_steps(console: Console, settings: Settings, scrape: list[str]) -> None:
+    """What Prometheus saw, where everything is, and commands to try."""
+    if scrape:
+        console.print("\nWhat Prometheus reads at /metrics", style="bold")
+        for line in scrape[:3]:
+            console.print(f"  {line}", highlight=False, markup=False)
+    console.print("\nStill running", style="bold")
+    for name, place in (
+        ("Kafka", settings.shown("kafka_bootstrap_servers")),
+        ("registry", settings.shown("schema_registry_url")),
+        ("PostgreSQL", settings.shown("database_url")),
+        ("Parquet", settings.lake_location),
+    ):
+        console.print(f"  {name:<11}{place}", highlight=False)
     home = settings.source("home")
-    nilo = "nilo" if home == "default" or home.startswith("env") else f"nilo --home {settings.home}"
-    return Text.from_markup(
-        "\n[bold]It is still running:[/bold]\n"
-        f"  Kafka       {settings.shown('kafka_bootstrap_servers')}\n"
-        f"  registry    {settings.shown('schema_registry_url')}\n"
-        f"  PostgreSQL  {settings.shown('database_url')}\n"
-        f"  Parquet     {settings.lake_location}\n\n"
-        "[bold]Try next:[/bold]\n"
-        f"  {nilo} windows llm.duration --window 10s     the windows of this run\n"
-        f"  {nilo} tail events.llm -o -5 -e              the last five events\n"
-        f"  {nilo} emit llm.call source=me model=mine    an event of your own\n"
-        f"  {nilo} process                               the processors again\n"
-        f"  {nilo} sink prometheus                       /metrics for your Prometheus\n"
-        f"  {nilo} down                                  stop it; --delete forgets the data\n"
-    )
+    nilo = f"nilo --home {settings.home}" if home.startswith("flag") else "nilo"
+    console.print("\nTry next", style="bold")
+    for command, what in NEXT_STEPS:
+        console.print(f"  {nilo} {command}", highlight=False)
+        console.print(f"      {what}", style="dim")

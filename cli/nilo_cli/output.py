@@ -63,10 +63,16 @@ def _table(rows: Iterable[Row], columns: Sequence[str]) -> Any:
     from rich.text import Text
 
     rows = list(rows)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for place, column in enumerate(columns):
         numeric = any(isinstance(row.get(column), int | float) for row in rows)
-        table.add_column(column.replace("_", " "), justify="right" if numeric else "left")
+        # a name that is cut cannot be copied; numbers that are cut are wrong
+        table.add_column(
+            column.replace("_", " "),
+            justify="right" if numeric else "left",
+            no_wrap=numeric or place == 0,
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*(Text(printable(_cell(row.get(column)))) for column in columns))
     return table

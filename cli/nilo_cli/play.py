@@ -66,24 +66,28 @@ def play(
       nilo play calls.csv --as llm.call --map model=name --speed 60x --on-error skip
     """
     from nilo_cli.cluster import require_topics
+    from nilo_producers import MappingError
     from nilo_producers import play as play_file
 
     pairs = _checked(event_type, mapping or [], speed)
     shift = None if shift_time is None else parse_time(shift_time, datetime.now(UTC))
     settings = settings_of(ctx)
     require_topics(settings)
-    with _progress() as progress:
-        played = play_file(
-            settings,
-            file,
-            event_type=event_type,
-            mapping=pairs or None,
-            speed=speed,
-            shift_time=shift,
-            limit=limit,
-            bad_rows=bad_rows.value,
-            progress=progress,
-        )
+    try:
+        with _progress() as progress:
+            played = play_file(
+                settings,
+                file,
+                event_type=event_type,
+                mapping=pairs or None,
+                speed=speed,
+                shift_time=shift,
+                limit=limit,
+                bad_rows=bad_rows.value,
+                progress=progress,
+            )
+    except MappingError as error:
+        raise UsageError(str(error)) from None
     _show(played, as_json)
 
 

@@ -19,6 +19,7 @@ from nilo_cli.errors import TakenError
 
 PROMETHEUS_PORT = 9464
 PROCESS_PORT = 9465
+log = logging.getLogger(__name__)
 Host = Annotated[
     str, typer.Option("--metrics-host", "--host", help="Address of /metrics and /health.")
 ]
@@ -98,6 +99,7 @@ def sink(
         stop=stop_on_signal(),
         metrics_host=metrics_host,
         metrics_port=metrics_port,
+        on_ready=lambda url: log.info("%s: ready, %s", name.value, url or "no /metrics"),
     )
 
 

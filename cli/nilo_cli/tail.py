@@ -52,7 +52,8 @@ def tail(
     """Show decoded messages as they come; options as in kcat.
 
     Events, windows and dead letters; what does not decode is shown with its reason. Times of -o are
-    milliseconds since 1970 at which Kafka took a message. TOPIC may leave out the topic prefix.
+    milliseconds since 1970 at which Kafka took a message, -10 is the last ten of each partition.
+    TOPIC may leave out the topic prefix.
 
     \b
     Example:

@@ -26,6 +26,7 @@ BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 60  # windows in a line
 PLAIN = ("count", "errors", "sum", "min", "max", "mean", "rate", "error_ratio")
 _USUAL = ("p95", "mean", "rate")
+_COLUMNS = ("from", "count", "errors", "mean", "p50", "p95", "p99", "max", "series")
 
 
 class Store(StrEnum):
@@ -56,7 +57,8 @@ def windows(
 ) -> None:
     """Show the final windows of a metric.
 
-    The newest as a table, and each series as a line of bars. JSON lines hold all windows.
+    The newest as a table (times are UTC), and each series as a line of bars. JSON lines hold all
+    windows, with histograms and with the offsets of the events they were made of.
 
     \b
     Example:
@@ -118,29 +120,21 @@ def _check_aggregate(aggregate: str | None) -> None:
 
 
 def _show(found: Sequence[MetricWindow], aggregate: str | None, rows: int) -> None:
-    columns = ["window", "dimensions", "count", "errors", "mean", *_quantiles(found), "max", "unit"]
-    show_rows([_row(each) for each in found[-rows:]], columns, as_json=False)
-    chosen = aggregate or _usual(found)
-    print(f"{chosen} of {len(found):,} windows, lowest to highest of each series:")
+    table = [_row(each) for each in found[-rows:]]
+    columns = [name for name in _COLUMNS if any(row.get(name) is not None for row in table)]
+    show_rows(table, columns, as_json=False)
+    chosen, unit = aggregate or _usual(found), found[0].unit
+    print(f"{chosen} of {len(found):,} windows of {found[0].window}, each line from its lowest up:")
     for dimensions, series in _by_series(found).items():
         values = gapless([(each, value_of(each, chosen)) for each in series[-WIDTH:]])
-        print(f"{bars(values)}  {printable(dimensions)}  {_span(values)} {series[0].unit}".rstrip())
+        told = f"{_span(values)} {_unit(chosen, unit)}".rstrip()
+        print(f"{bars(values)}  {printable(dimensions)}  {told}")
 
 
 def _row(each: MetricWindow) -> Row:
     plain = {name: value_of(each, name) for name in PLAIN}
-    span = f"[{each.window_start:%m-%d %H:%M:%S}, {each.window_end:%H:%M:%S})"
-    return {
-        **each.quantiles,
-        **plain,
-        "window": span,
-        "dimensions": _series(each),
-        "unit": each.unit,
-    }
-
-
-def _quantiles(found: Iterable[MetricWindow]) -> list[str]:
-    return sorted({name for each in found for name in each.quantiles})
+    names = {"from": f"{each.window_start:%m-%d %H:%M:%S}", "series": _series(each)}
+    return {**each.quantiles, **plain, **names}
 
 
 def _usual(found: Sequence[MetricWindow]) -> str:
@@ -160,7 +154,11 @@ def value_of(each: MetricWindow, aggregate: str) -> float | None:
 
 
 def _series(each: MetricWindow) -> str:
-    return " ".join(f"{name}={value}" for name, value in sorted(each.dimensions.items()))
+    return " ".join(f"{name}={value}" for name, value in sorted(each.dimensions.items()) if value)
+
+
+def _unit(aggregate: str, unit: str) -> str:
+    return "" if aggregate in ("count", "errors", "rate", "error_ratio") else unit
 
 
 def _by_series(found: Iterable[MetricWindow]) -> dict[str, list[MetricWindow]]:

@@ -17,6 +17,7 @@ class Backoff:
 
     def next(self) -> float:
         """Seconds to wait now: between half and all of the doubled limit."""
-        limit = min(self._longest, self._first * 2 ** min(self._tries, 30))
+        limit = min(self._longest, self._first * float(2 ** min(self._tries, 30)))
         self._tries += 1
-        return limit * random.uniform(0.5, 1.0)  # noqa: S311  spreads load, guards no secret
+        share: float = random.uniform(0.5, 1.0)  # noqa: S311  spreads load, guards no secret
+        return limit * share

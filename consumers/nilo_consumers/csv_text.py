@@ -5,14 +5,14 @@ from __future__ import annotations
 import pyarrow as pa
 from pyarrow import csv
 
-from nilo_consumers.json_text import json_text, without_nul
+from nilo_consumers.json_text import json_text
 
 # Strings are always quoted and nulls never: that is how COPY tells '' from NULL.
 _OPTIONS = csv.WriteOptions(include_header=False, quoting_style="needed")
 
 
 def csv_text(rows: pa.Table) -> pa.Buffer:
-    """The rows as CSV; maps, lists and structs as JSON text, NUL characters as U+FFFD."""
+    """The rows as CSV; maps, lists and structs as JSON text."""
     columns = [_column(column.combine_chunks()) for column in rows.columns]
     sink = pa.BufferOutputStream()
     csv.write_csv(pa.Table.from_arrays(columns, names=rows.column_names), sink, _OPTIONS)
@@ -20,8 +20,4 @@ def csv_text(rows: pa.Table) -> pa.Buffer:
 
 
 def _column(column: pa.Array) -> pa.Array:
-    if pa.types.is_string(column.type):
-        return without_nul(column)
-    if pa.types.is_nested(column.type):
-        return json_text(column)
-    return column
+    return json_text(column) if pa.types.is_nested(column.type) else column

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
 
@@ -54,23 +55,27 @@ class DeadLetters:
 
         message = letter.message
         self._producer.produce(
-            dead_letter_topic(message.topic(), self._prefix),
+            dead_letter_topic(letter.topic, self._prefix),
             key=message.key(),
             value=message.value() if whole else None,
             headers=self._headers(letter, whole=whole),
             on_delivery=delivered,
         )
 
-    def _headers(self, letter: DeadLetter, *, whole: bool) -> list[Header]:
-        message = letter.message
+    def _headers(self, letter: DeadLetter, *, whole: bool) -> Any:
         note = "" if whole else " (too large to be copied: the value is at its origin only)"
         return dead_letter_headers(
-            message.headers(),
-            topic=message.topic(),
-            partition=message.partition(),
-            offset=message.offset(),
+            _list(letter.message.headers()),
+            topic=letter.topic,
+            partition=letter.partition,
+            offset=letter.offset,
             connector=self._connector,
             stage="VALUE_CONVERTER",
             reason=letter.reason,
             detail=letter.detail + note,
         )
+
+
+def _list(headers: Any) -> list[Header]:
+    """A message's headers; the client's types also allow a dict, which only producers give."""
+    return list(headers or [])

@@ -21,8 +21,11 @@ TopicPart = tuple[str, int]
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A message that did not decode, and why."""
+    """A message that did not decode, where it came from, and why."""
 
+    topic: str
+    partition: int
+    offset: int
     message: Message
     reason: Reason
     detail: str
@@ -40,7 +43,7 @@ def record_of(topic: str, prefix: str) -> type[Record]:
 
 def by_partition(messages: Sequence[Message]) -> dict[TopicPart, list[Message]]:
     """The messages of each topic and partition, in order."""
-    groups: dict[TopicPart, list[Message]] = {}
+    groups: dict[Any, list[Message]] = {}
     for message in messages:
         groups.setdefault((message.topic(), message.partition()), []).append(message)
     return groups
@@ -67,7 +70,17 @@ class Decoder:
         decoded = self._of(topic).decode([message.value() for message in messages])
         offsets = np.array([message.offset() for message in messages], np.int64)
         rows = _with_origin(decoded.rows, partition, offsets[decoded.indexes])
-        dead = [DeadLetter(messages[bad.index], bad.reason, bad.detail) for bad in decoded.bad]
+        dead = [
+            DeadLetter(
+                topic,
+                partition,
+                int(offsets[bad.index]),
+                messages[bad.index],
+                bad.reason,
+                bad.detail,
+            )
+            for bad in decoded.bad
+        ]
         return Chunk(partition, rows, Span(start, int(offsets[-1]) + 1)), dead
 
     def _of(self, topic: str) -> BatchDecoder:

@@ -85,7 +85,7 @@ class DeltaSink:
                 return 0
             rows = self._rows(left)
             self._commit(table, left, rows)  # 3
-            return rows.num_rows
+            return int(rows.num_rows)
 
     def close(self) -> None:
         """Nothing is held open."""

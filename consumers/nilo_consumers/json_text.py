@@ -14,8 +14,8 @@ _SPECIAL = r'["\\\x00-\x1f]'
 def json_text(column: pa.Array) -> pa.Array:
     """The JSON text of each value of a column; null stays null.
 
-    Lists, maps with string keys and structs nest. NaN and infinities, which JSON has not,
-    become strings.
+    Lists, maps with string keys and structs nest. Numbers are finite and text is without NUL:
+    the decoder lets nothing else through.
     """
     kind = column.type
     if pa.types.is_map(kind):
@@ -26,23 +26,12 @@ def json_text(column: pa.Array) -> pa.Array:
         return _struct(column)
     if pa.types.is_string(kind):
         return _quoted(column)
-    if pa.types.is_floating(kind):
-        text = column.cast(pa.string())
-        return pc.if_else(pc.is_finite(column), text, _around('"', text, '"'))
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return column.cast(pa.string())
     raise TypeError(f"{kind} has no JSON text in our tables")
 
 
-def without_nul(column: pa.Array) -> pa.Array:
-    """Text with U+FFFD for each NUL, which PostgreSQL's text and jsonb cannot hold."""
-    if not pc.any(pc.match_substring(column, "\x00")).as_py():
-        return column
-    return pc.replace_substring(column, "\x00", "\ufffd")
-
-
 def _quoted(column: pa.Array) -> pa.Array:
-    column = without_nul(column)
     special = pc.fill_null(pc.match_substring_regex(column, _SPECIAL), False)
     if pc.any(special).as_py():
         # Rare, so only those few values pass through Python.

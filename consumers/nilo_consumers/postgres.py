@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import LiteralString
 
 import psycopg
 import pyarrow as pa
@@ -104,11 +105,13 @@ class PostgresSink:
             raise StoreUnavailableError("PostgreSQL is not connected")
         return self._connection
 
-    def _execute(self, statement: sql.Composable, values: Sequence[object] = ()) -> psycopg.Cursor:
+    def _execute(
+        self, statement: sql.SQL | sql.Composed, values: Sequence[object] = ()
+    ) -> psycopg.Cursor:
         return self._connected().execute(statement, values or None)
 
-    def _in_schema(self, statement: str) -> sql.Composed:
-        return sql.SQL(statement).format(sql.Identifier(self._schema, OFFSETS))  # type: ignore[arg-type]  # ours
+    def _in_schema(self, statement: LiteralString) -> sql.Composed:
+        return sql.SQL(statement).format(sql.Identifier(self._schema, OFFSETS))
 
     def _make_tables(self, wanted: Sequence[type[Record]]) -> None:
         # Several sinks start at once, and CREATE ... IF NOT EXISTS alone loses that race.
@@ -122,7 +125,7 @@ class PostgresSink:
             for statement in self._missing(record, existing.get(table_name(record.kafka_topic))):
                 self._execute(statement)
 
-    def _missing(self, record: type[Record], columns: set[str] | None) -> Iterator[sql.Composable]:
+    def _missing(self, record: type[Record], columns: set[str] | None) -> Iterator[sql.Composed]:
         if columns is None:
             yield from create_table(self._schema, record)
             return
@@ -162,7 +165,8 @@ class PostgresSink:
             "SELECT partition, next_offset FROM {} WHERE sink = %s AND topic = %s"
             " AND partition = ANY(%s) ORDER BY partition FOR UPDATE"
         )
-        stored = dict(self._execute(query, [self.name, batch.topic, partitions]).fetchall())
+        rows = self._execute(query, [self.name, batch.topic, partitions])
+        stored: dict[int, int] = dict(rows.fetchall())
         check_not_behind(batch, stored)
         return stored
 
@@ -205,7 +209,7 @@ class PostgresSink:
         with self._connected().cursor() as cursor, cursor.copy(statement) as copy:
             for begin in range(0, len(text), _COPY_PIECE):
                 copy.write(text[begin : begin + _COPY_PIECE])
-        return rows.num_rows
+        return int(rows.num_rows)
 
 
 def final_windows(rows: pa.Table) -> pa.Table:

@@ -32,7 +32,7 @@ class PrometheusSink:
     def write(self, batch: Batch) -> int:
         """Give the windows to the collector."""
         self._collector.add(windows_of(batch.rows.drop_columns([field.name for field in ORIGIN])))
-        return batch.rows.num_rows
+        return int(batch.rows.num_rows)
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 from psycopg import sql
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from nilo_consumers import delta, postgres
 from nilo_consumers.batch import OFFSET, PARTITION
@@ -98,7 +99,7 @@ def windows_postgres(
     given = {"metric": metric, "window": window, "since": since, "until": until, "as_of": as_of}
     values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if dimensions:
-        values["dimensions"] = psycopg.types.json.Jsonb(dict(dimensions))
+        values["dimensions"] = Jsonb(dict(dimensions))
     query = sql.SQL(
         'SELECT * FROM (SELECT DISTINCT ON (window_start, "window", dimensions) {} FROM {}'
         ' WHERE {} ORDER BY window_start, "window", dimensions, revision DESC) newest'
@@ -195,7 +196,7 @@ def _table(settings: Settings, topic: str) -> DeltaTable | None:
 
 
 def _select(
-    settings: Settings, query: sql.Composable, values: Mapping[str, Any]
+    settings: Settings, query: sql.Composed, values: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """The rows of a query; none when its table does not exist yet."""
     with postgres.translated("reading"), _connection(settings) as connection:
@@ -206,6 +207,6 @@ def _select(
 
 
 def _connection(settings: Settings) -> psycopg.Connection[dict[str, Any]]:
-    return psycopg.connect(
+    return psycopg.Connection[dict[str, Any]].connect(
         settings.database(), connect_timeout=postgres.CONNECT_LIMIT, row_factory=dict_row
     )

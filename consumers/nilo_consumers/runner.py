@@ -126,7 +126,7 @@ class Runner:
     def _accept(self, part: TopicPart, messages: list[Message]) -> None:
         """Decode the messages of one partition, deliver its dead letters, hold its rows."""
         start = self._positions.get(part)
-        if start is None or messages[0].offset() < start:
+        if start is None or (messages[0].offset() or 0) < start:
             return
         chunk, dead = self._retried(lambda: self._decoder.chunk(part, start, messages))
         self._bury(dead)
@@ -143,7 +143,7 @@ class Runner:
         if dead and self._sink.look_back is None:
             self._retried(lambda: self._dead.send(dead))
         for letter in dead:
-            self._metrics.dead(letter.message.topic(), letter.reason)
+            self._metrics.dead(letter.topic, letter.reason)
 
     # Writing
 
@@ -178,7 +178,10 @@ class Runner:
         offsets = [TopicPartition(batch.topic, p, span.end) for p, span in batch.spans.items()]
         self._stored.update({(batch.topic, p): span.end for p, span in batch.spans.items()})
         try:
-            self._consumer.commit(offsets=offsets, asynchronous=not self._stop.is_set())
+            if self._stop.is_set():
+                self._consumer.commit(offsets=offsets, asynchronous=False)
+            else:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
             log.info("group offsets not committed: %s", error.args[0].str())
 
@@ -215,7 +218,7 @@ class Runner:
         self._consumer.pause(self._consumer.assignment())
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self._stop.is_set():
-            # Polling keeps us in the group; a message that was on its way in spite of the pause is kept.
+            # Polling keeps us in the group; a message that came in spite of the pause is kept.
             self._overflow += self._consumer.consume(FETCH, min(POLL, left))
             if self._epoch != epoch:
                 raise _PartitionsLostError
@@ -261,7 +264,8 @@ class Runner:
             self._on_ready()
 
     def _starts(self, parts: list[TopicPart]) -> dict[TopicPart, int]:
-        since = self._sink.look_back and datetime.now(UTC) - self._sink.look_back
+        back = self._sink.look_back
+        since = None if back is None else datetime.now(UTC) - back
         return starts(self._consumer, parts, self._sink.connect(parts), since)
 
     def _report_lag(self) -> None:

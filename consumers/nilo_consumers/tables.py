@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import LiteralString
 
 import pyarrow as pa
 from psycopg import sql
@@ -39,11 +40,11 @@ def stored_schema(record: type[Record]) -> pa.Schema:
     return pa.schema(fields)
 
 
-def sql_type(kind: pa.DataType) -> str:
+def sql_type(kind: pa.DataType) -> LiteralString:
     """The PostgreSQL type of an Arrow type; raises TypeError when there is none."""
     if pa.types.is_nested(kind):
         return "jsonb"
-    names = {
+    names: dict[pa.DataType, LiteralString] = {
         pa.string(): "text",
         pa.bool_(): "boolean",
         pa.int32(): "integer",
@@ -56,7 +57,7 @@ def sql_type(kind: pa.DataType) -> str:
     return names[kind]
 
 
-def create_table(schema: str, record: type[Record]) -> Iterator[sql.Composable]:
+def create_table(schema: str, record: type[Record]) -> Iterator[sql.Composed]:
     """The statements that make a record's table with its indexes and comments."""
     name = table_name(record.kafka_topic)
     table = sql.Identifier(schema, name)
@@ -69,7 +70,7 @@ def create_table(schema: str, record: type[Record]) -> Iterator[sql.Composable]:
     yield from _comments(table, record)
 
 
-def add_column(schema: str, record: type[Record], column: str) -> Iterator[sql.Composable]:
+def add_column(schema: str, record: type[Record], column: str) -> Iterator[sql.Composed]:
     """The statements that add a column which a newer contract has."""
     table = sql.Identifier(schema, table_name(record.kafka_topic))
     field = stored_schema(record).field(column)
@@ -80,19 +81,19 @@ def add_column(schema: str, record: type[Record], column: str) -> Iterator[sql.C
     yield from _comments(table, record, only=column)
 
 
-def _column(field: pa.Field) -> sql.Composable:
-    kind = sql.SQL(sql_type(field.type) + ("" if field.nullable else " NOT NULL"))  # type: ignore[arg-type]  # words of the table above
+def _column(field: pa.Field) -> sql.Composed:
+    kind = sql.SQL(sql_type(field.type) + ("" if field.nullable else " NOT NULL"))
     return sql.SQL("{} {}").format(sql.Identifier(field.name), kind)
 
 
-def _key(record: type[Record]) -> sql.Composable:
+def _key(record: type[Record]) -> sql.Composed:
     names = (*_SERIES, "revision") if record is MetricWindow else (PARTITION, OFFSET)
     return sql.SQL("PRIMARY KEY ({})").format(sql.SQL(", ").join(map(sql.Identifier, names)))
 
 
 def _comments(
     table: sql.Identifier, record: type[Record], only: str | None = None
-) -> Iterator[sql.Composable]:
+) -> Iterator[sql.Composed]:
     for field in contract(record)["fields"]:
         if "doc" in field and only in (None, field["name"]):
             yield sql.SQL("COMMENT ON COLUMN {}.{} IS {}").format(

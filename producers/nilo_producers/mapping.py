@@ -20,7 +20,7 @@ from nilo_schemas.families import family_of_type
 
 FOLDER = Path(__file__).parent / "mappings"
 MADE_UP_START = datetime(2024, 1, 1, tzinfo=UTC)
-_PAIR = re.compile(r"""\s*([\w.@]+)\s*=\s*('[^']*'|"[^"]*"|[^,]*?)\s*(?:,|$)""")
+_PAIR = re.compile(r"""\s*([\w.-]+)\s*=\s*('[^']*'|"[^"]*"|[^,]*?)\s*(?:,|$)""")
 
 
 @dataclass(frozen=True)

@@ -153,8 +153,10 @@ class Producer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        # Who presses Ctrl-C does not want to wait until a lost broker is given up.
+        interrupted = error is not None and not isinstance(error, Exception)
         try:
-            self.close()
+            self.close(_REPORT_SLACK if interrupted else None)
         except DeliveryError as failure:
             if error is None:
                 raise
@@ -203,7 +205,7 @@ class Producer:
     def _wait_for_room(self, deadline: float) -> None:
         if time.monotonic() >= deadline:
             raise QueueFullError(
-                f"the local queue of {self.counts.queued:,} events stayed full for "
+                f"the local queue of {self.counts.queued - 1:,} events stayed full for "
                 f"{self._queue_timeout:g} s: Kafka at {self._settings.brokers()} does not keep up; "
                 "`nilo status` shows whether it runs; emit this event again later"
             )

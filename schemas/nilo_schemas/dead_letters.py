@@ -50,4 +50,5 @@ def dead_letter_headers(
         "x-nilo-attempt": "1",
         "x-nilo-first-failed-at": failed_at.isoformat(),
     }
-    return [*(original or []), *((name, value.encode()) for name, value in story.items())]
+    told = ((name, value.encode(errors="replace")) for name, value in story.items())
+    return [*(original or []), *told]

@@ -54,7 +54,7 @@ def _fault(column: pa.Array) -> str | None:
 
 def _parts(column: pa.Array) -> list[pa.Array]:
     if pa.types.is_struct(column.type):
-        return column.flatten()
+        return list(column.flatten())
     if pa.types.is_map(column.type):
         return [column.keys, column.items]
     return [column.flatten()] if pa.types.is_list(column.type) else []

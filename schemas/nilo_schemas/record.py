@@ -77,28 +77,28 @@ def converters(model: type[Part]) -> dict[str, tuple[Converter, Converter]]:
 
 
 def _converter(kind: Any) -> tuple[Converter, Converter] | None:
-    if kind is timedelta:
-        return fields.duration_to_long, fields.duration_from_long
-    if kind is AwareDatetime:
-        return fields.time_to_avro, fields.time_from_avro
-    if kind is Decimal:
-        return fields.money_to_long, fields.money_from_long
+    origin = get_origin(kind)
+    if origin in (list, dict):
+        inner, each = _converter(plain_type(get_args(kind)[-1])), _EACH[origin]
+        return inner and (each(inner[0]), each(inner[1]))
     if isinstance(kind, type) and issubclass(kind, Part):
         return kind.to_avro, kind.from_avro
     if isinstance(kind, type) and issubclass(kind, Enum) and not issubclass(kind, str):
         return (lambda member: member.value), kind
-    if get_origin(kind) is list:
-        inner = _converter(plain_type(get_args(kind)[0]))
-        return inner and (_each(inner[0]), _each(inner[1]))
-    if get_origin(kind) is dict:
-        inner = _converter(plain_type(get_args(kind)[1]))
-        return inner and (_each_value(inner[0]), _each_value(inner[1]))
-    return None
+    return _SCALARS.get(kind)
 
 
-def _each(convert: Converter) -> Converter:
+def _each_item(convert: Converter) -> Converter:
     return lambda values: [convert(value) for value in values]
 
 
 def _each_value(convert: Converter) -> Converter:
     return lambda values: {key: convert(value) for key, value in values.items()}
+
+
+_EACH = {list: _each_item, dict: _each_value}
+_SCALARS: dict[Any, tuple[Converter, Converter]] = {
+    timedelta: (fields.duration_to_long, fields.duration_from_long),
+    AwareDatetime: (fields.time_to_avro, fields.time_from_avro),
+    Decimal: (fields.money_to_long, fields.money_from_long),
+}

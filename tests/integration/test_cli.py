@@ -7,7 +7,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +19,7 @@ from confluent_kafka import Producer
 
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.settings import Settings
+from tests.integration.conftest import EXTERNAL
 
 pytestmark = pytest.mark.integration
 LIMIT = 60.0
@@ -41,8 +46,8 @@ def free_port() -> int:
 class Nilo:
     """Runs `python -m nilo_cli` with the settings of a test."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.environment = environment(settings)
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
 
     def __call__(
         self, *arguments: str, code: int = 0, stdin: str | None = None
@@ -81,7 +86,13 @@ class Nilo:
 
 @pytest.fixture
 def nilo(settings: Settings) -> Nilo:
-    return Nilo(settings)
+    return Nilo(environment(settings))
+
+
+@pytest.fixture
+def bare(stack: Settings) -> Nilo:
+    """For what needs no topics of its own."""
+    return Nilo(environment(stack))
 
 
 def test_an_emitted_event_is_found_by_tail(nilo: Nilo, settings: Settings) -> None:
@@ -196,15 +207,15 @@ def test_topics_and_contracts_of_a_new_prefix(nilo: Nilo, settings: Settings) ->
     assert {row["state"] for row in nilo.rows("status")} == {"up", "ok"}
 
 
-def test_contracts_are_checked_and_shown(nilo: Nilo) -> None:
-    assert "contracts are as their models" in nilo("schemas", "check").stdout
-    assert json.loads(nilo("schemas", "show", "events.llm").stdout)["name"] == "LlmEvent"
-    assert "events.llm" in {row["topic"] for row in nilo.rows("schemas", "show")}
+def test_contracts_are_checked_and_shown(bare: Nilo) -> None:
+    assert "contracts are as their models" in bare("schemas", "check").stdout
+    assert json.loads(bare("schemas", "show", "events.llm").stdout)["name"] == "LlmEvent"
+    assert "events.llm" in {row["topic"] for row in bare.rows("schemas", "show")}
 
 
-def test_config_show_masks_the_password_and_names_the_source(nilo: Nilo) -> None:
-    nilo.environment["NILO_DATABASE_URL"] = "postgresql://me:s3cret@127.0.0.1/x"
-    told = nilo("config", "show").stdout
+def test_config_show_masks_the_password_and_names_the_source(bare: Nilo) -> None:
+    bare.environment["NILO_DATABASE_URL"] = "postgresql://me:s3cret@127.0.0.1/x"
+    told = bare("config", "show").stdout
     assert "s3cret" not in told
     rows = {row["name"]: row for row in map(json.loads, told.splitlines())}
     assert rows["database_url"]["source"] == "environment NILO_DATABASE_URL"
@@ -221,32 +232,123 @@ def test_config_show_masks_the_password_and_names_the_source(nilo: Nilo) -> None
         ("sink", "postgres"),
     ],
 )
-def test_a_dead_broker_is_one_line_and_exit_1(nilo: Nilo, arguments: tuple[str, ...]) -> None:
+def test_a_dead_broker_is_one_line_and_exit_1(bare: Nilo, arguments: tuple[str, ...]) -> None:
     port = free_port()
-    nilo.environment["NILO_KAFKA_BOOTSTRAP_SERVERS"] = f"127.0.0.1:{port}"
-    told = nilo(*arguments, code=1)
+    bare.environment["NILO_KAFKA_BOOTSTRAP_SERVERS"] = f"127.0.0.1:{port}"
+    told = bare(*arguments, code=1)
     assert told.stderr.startswith(f"nilo: no broker answers at 127.0.0.1:{port}")
     assert told.stderr.count("\n") == 1
 
 
-def test_a_dead_server_is_down_in_status(nilo: Nilo) -> None:
+def test_a_dead_server_is_down_in_status(bare: Nilo) -> None:
     port = free_port()
-    nilo.environment["NILO_KAFKA_BOOTSTRAP_SERVERS"] = f"127.0.0.1:{port}"
-    nilo.environment["NILO_DATABASE_URL"] = f"postgresql://me:s3cret@127.0.0.1:{port}/x"
-    told = nilo("status", code=1).stdout
+    bare.environment["NILO_KAFKA_BOOTSTRAP_SERVERS"] = f"127.0.0.1:{port}"
+    bare.environment["NILO_DATABASE_URL"] = f"postgresql://me:s3cret@127.0.0.1:{port}/x"
+    told = bare("status", code=1).stdout
     states = {row["name"]: row["state"] for row in map(json.loads, told.splitlines())}
     assert (states["kafka"], states["registry"], states["postgres"]) == ("down", "up", "down")
     assert "s3cret" not in told
 
 
-def test_a_taken_port_is_one_line_and_exit_1(nilo: Nilo) -> None:
+def test_a_taken_port_is_one_line_and_exit_1(bare: Nilo) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
         for program in (("process",), ("sink", "prometheus")):
-            told = nilo(*program, "--metrics-port", port, code=1)
+            told = bare(*program, "--metrics-port", port, code=1)
             assert f"127.0.0.1:{port} (Address already in use)" in told.stderr
             assert told.stderr.count("\n") == 1
 
 
-def test_the_version_is_told(nilo: Nilo) -> None:
-    assert nilo("--version").stdout.startswith("nilometer ")
+def test_the_version_is_told(bare: Nilo) -> None:
+    assert bare("--version").stdout.startswith("nilometer ")
+
+
+def eventually(fact: Callable[[], bool], what: str) -> None:
+    """Wait until a fact holds; fail after LIMIT seconds."""
+    deadline = time.monotonic() + LIMIT
+    while not fact():
+        assert time.monotonic() < deadline, f"not within {LIMIT:.0f} s: {what}"
+        time.sleep(0.1)
+
+
+def healthy(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+@contextmanager
+def running(nilo: Nilo, *programs: tuple[str, ...]) -> Iterator[None]:
+    """Programs that run until the end of the block; then SIGTERM, and each must exit with 0."""
+    ports = [free_port() for _ in programs]
+    started = [
+        subprocess.Popen(
+            nilo.command([*words, "--metrics-port", str(port)]),
+            env=nilo.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for words, port in zip(programs, ports, strict=True)
+    ]
+    try:
+        for port in ports:
+            eventually(lambda port=port: healthy(port), f"/health at {port}")  # type: ignore[misc]  # bound
+        yield
+        for process in started:
+            process.terminate()
+        assert [process.wait(LIMIT) for process in started] == [0] * len(started)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def test_a_file_becomes_windows_in_both_stores(nilo: Nilo, tmp_path: Path) -> None:
+    """60 calls, one a second, from 12:00:00: six full windows of ten seconds."""
+    file = tmp_path / "calls.csv"
+    rows = [f"2025-06-01T12:00:{second:02}Z,{second},m" for second in range(60)]
+    file.write_text("\n".join(["ts,ms,name", *rows, "never,1,m"]) + "\n")
+    play = ("play", str(file), "--as", "llm.call", "--map", "time=ts,duration=ms:ms,model=name")
+    told = nilo(*play, code=1)
+    assert "60 rows before it were sent" in told.stderr
+    assert told.stderr.count("\n") == 1
+
+    query = ("windows", "llm.duration", "--window", "10s", "--where", "model=m")
+    with running(nilo, ("process",), ("sink", "postgres"), ("sink", "parquet")):
+        for store in ("postgres", "parquet"):
+            read = (*query, "--from", store)
+            eventually(lambda read=read: len(nilo.rows(*read)) == 6, f"windows in {store}")  # type: ignore[misc]  # bound
+            found = nilo.rows(*read)
+            assert [each["count"] for each in found] == [10] * 6
+            assert [each["max"] for each in found] == [0.009, 0.019, 0.029, 0.039, 0.049, 0.059]
+        assert nilo.rows(*query, "--as-of", "1h") == []
+        lagging = {row["name"] for row in nilo.rows("status")}
+        assert any(name.endswith("nilo-sink-postgres") for name in lagging)
+
+
+def test_a_file_with_a_bad_row_may_be_played_without_it(nilo: Nilo, tmp_path: Path) -> None:
+    file = tmp_path / "calls.jsonl"
+    file.write_text('{"n": "a", "c": 1}\n{"n": "b", "c": -1}\n{"n": "c", "c": 2}\n')
+    mapping = ("--map", "model=n,cost=c", "--map", "source='script'")
+    (played,) = nilo.rows("play", str(file), "--as", "llm.call", *mapping, "--on-error", "skip")
+    assert (played["rows"], played["delivered"], played["skipped"]) == (3, 2, 1)
+    seen = nilo("tail", "events.llm", "-o", "beginning", "-e", "-f", "%k ").stdout
+    assert seen == "script script "
+
+
+def test_up_status_down(tmp_path: Path) -> None:
+    inherited = {name: value for name, value in os.environ.items() if name not in EXTERNAL}
+    nilo = Nilo(inherited | {"NILO_HOME": str(tmp_path)})
+    try:
+        assert {row["state"] for row in nilo.rows("up")} == {"up"}
+        assert {row["state"] for row in nilo.rows("status")} == {"up", "ok"}
+        (place,) = nilo.rows("emit", "llm.call", "model=m")
+        assert place["topic"] == "events.llm"
+        assert "would stop: kafka-1" in nilo("down", "--dry-run").stdout
+    finally:
+        done = nilo("down", "--delete", "--yes").stdout
+    assert "stopped: kafka-1, postgres, registry" in done
+    assert not (tmp_path / "kafka").exists()
+    assert "nothing, no server ran" in nilo("down").stdout

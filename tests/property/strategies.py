@@ -1,4 +1,4 @@
-"""Hypothesis strategies: records of every family, and the same records by older and newer writers."""
+"""Hypothesis strategies: records of every family, also as older and newer writers send them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nilo_schemas.framing import frame
 from nilo_schemas.record import Part, Record, inner_type, plain_type
 
 SHORT = settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )  # a loaded machine of two cores is slow, and that is no fault of the code
 
 text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
@@ -125,7 +125,7 @@ def of(model: type[Part]) -> st.SearchStrategy[Any]:
     )
 
 
-def _value(annotation: Any) -> st.SearchStrategy[Any]:
+def _value(annotation: Any) -> st.SearchStrategy[Any]:  # noqa: PLR0911  one return a kind of type
     annotation = inner_type(annotation)[0]
     for known, strategy in _KNOWN:
         if annotation == known:
@@ -205,7 +205,9 @@ def _record(
     return {**schema, "fields": order}, project
 
 
-def _evolved(draw: st.DrawFn, kind: Any, named: dict[str, Project]) -> tuple[Any, Project]:
+def _evolved(  # noqa: PLR0911  one return a kind of type
+    draw: st.DrawFn, kind: Any, named: dict[str, Project]
+) -> tuple[Any, Project]:
     if isinstance(kind, list):
         inner, project = _evolved(draw, kind[1], named)
         return ["null", inner], lambda value: None if value is None else project(value)

@@ -1,4 +1,4 @@
-"""Both ways out of Avro, one event and a batch, give equal values, whatever the writer's version."""
+"""Both ways out of Avro, one event and a batch, give equal values for any writer's version."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_mutated_bytes_never_raise_and_never_give_other_values(
         zip(batch.indexes.tolist(), batch.rows.to_pylist(maps_as_pydicts="lossy"), strict=True)
     )
     for index, row in rows.items():
-        # What the batch takes, decode takes with the same values, or refuses by a rule of the model.
+        # What the batch takes, decode takes with the same values, or a rule of the model refuses.
         if index in good_ones:
             assert model.from_avro(row) == good_ones[index]
         else:

@@ -115,6 +115,17 @@ def test_idle_partitions_hold_up_nobody_and_a_silent_stream_closes_all() -> None
     assert all(final for *_, final, _ in shown(silent, 3))
 
 
+def test_new_events_of_an_idle_source_do_not_close_their_window_at_once() -> None:
+    merge = merged_after([call(5)], partitions=1, idle=True)
+    shown(merge, 1)
+    later = SourceState()
+    feed(later, [call(5), call(75)], Disorder(0, 3600 * SECOND))
+    for key in later.dirty:
+        take(merge, partial_of(key, later.cells[key], METRIC, SOURCE, later.watermark), 0)
+
+    assert ("10s", 70, False, 0) in shown(merge, 1)
+
+
 def test_a_late_partial_raises_the_revision_of_a_final_window() -> None:
     merge = merged_after([call(5), call(15)], partitions=1)
     shown(merge, 1)

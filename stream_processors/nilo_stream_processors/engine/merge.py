@@ -57,6 +57,7 @@ def take(state: MergeState, partial: MetricPartial, grace: int) -> None:
             state.marks[source] = partial
             state.moved.add(source)
         return
+    _wake(state, source, partial)
     key = cell_key(partial)
     if key not in state.windows and key.end + grace <= state.passed.get(source[0], 0):
         state.late += 1
@@ -66,6 +67,14 @@ def take(state: MergeState, partial: MetricPartial, grace: int) -> None:
     if older is None or older.source.last_offset < partial.source.last_offset:
         window.partials[source] = partial
         state.dirty.add(key)
+
+
+def _wake(state: MergeState, source: Source, partial: MetricPartial) -> None:
+    """New events end a source's idleness, though its next watermark message is still to come."""
+    mark = state.marks.get(source)
+    if mark is not None and mark.idle and mark.source.last_offset < partial.source.last_offset:
+        state.marks[source] = mark.model_copy(update={"idle": False})
+        state.moved.add(source)
 
 
 def watermark(state: MergeState, topic: str, partitions: int) -> int:

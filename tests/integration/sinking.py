@@ -1,0 +1,130 @@
+"""Runs sinks in a thread and puts messages into topics, for the tests of the sinks."""
+
+from __future__ import annotations
+
+import threading
+import urllib.request
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from confluent_kafka import Producer
+from prometheus_client.parser import text_string_to_metric_families
+
+from nilo_consumers import run_sink
+from nilo_schemas.clients import kafka_config
+from nilo_schemas.codec import encode
+from nilo_schemas.families import LlmEvent
+from nilo_schemas.record import Record
+from nilo_schemas.registry import Registry
+from nilo_schemas.settings import Settings
+
+
+def produce(settings: Settings, topic: str, values: Iterable[bytes], **more: Any) -> None:
+    """Put message values into a topic; without a partition in `more`, one partition after another."""
+    producer = Producer(kafka_config(settings, acks="all"))
+    for number, value in enumerate(values):
+        where = {"partition": number % settings.partitions} | more
+        producer.produce(settings.topic_prefix + topic, value, **where)
+        if number % 10_000 == 0:
+            producer.poll(0)
+    assert producer.flush(60) == 0
+
+
+def send(settings: Settings, records: Iterable[Record], **more: Any) -> None:
+    """Put records into their topics."""
+    registry = Registry(settings)
+    for record in records:
+        value = encode(record, registry.schema_id(type(record)))
+        produce(settings, record.kafka_topic, [value], **more)
+
+
+def calls(settings: Settings, number: int, **more: Any) -> None:
+    """Put so many LLM events, all alike, into their topic."""
+    schema_id = Registry(settings).schema_id(LlmEvent)
+    value = encode(LlmEvent(type="llm.call", source="test", attributes={"a": "b"}), schema_id)
+    produce(settings, "events.llm", [value] * number, **more)
+
+
+class Running:
+    """A sink that runs in a thread."""
+
+    def __init__(self, name: str, settings: Settings, topics: list[str] | None) -> None:
+        self.stop, self.ready = threading.Event(), threading.Event()
+        self.url: str | None = None
+        self.error: BaseException | None = None
+        self._arguments = name, settings, topics
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        name, settings, topics = self._arguments
+        try:
+            run_sink(
+                name,
+                settings,
+                stop=self.stop,
+                topics=topics,
+                metrics_port=0,
+                on_ready=self._on_ready,
+            )
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.ready.set()
+
+    def _on_ready(self, url: str | None) -> None:
+        self.url = url
+        self.ready.set()
+
+    def samples(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        """A scrape: the value of each name with its labels."""
+        text = get(f"{self.url}/metrics")[1]
+        return {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    def total(self, name: str) -> float:
+        """The sum of a metric over its labels."""
+        return sum(value for (found, _), value in self.samples().items() if found == name)
+
+
+@contextmanager
+def sinking(
+    name: str, settings: Settings, *, topics: list[str] | None = None, wait: bool = True
+) -> Iterator[Running]:
+    """Run a sink while the block runs; its error is raised at the end."""
+    sink = Running(name, settings, topics)
+    sink.thread.start()
+    try:
+        if wait:
+            assert sink.ready.wait(60), f"sink {name} never became ready"
+            if sink.error:
+                raise sink.error
+        yield sink
+    finally:
+        sink.stop.set()
+        sink.thread.join(60)
+    assert not sink.thread.is_alive()
+    if sink.error:
+        raise sink.error
+
+
+def get(url: str) -> tuple[int, str]:
+    """Status and body of an HTTP GET."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def query(settings: Settings, statement: str, *values: Any) -> list[dict[str, Any]]:
+    """Rows of a query; the tables are found without the schema's name."""
+    connect = psycopg.Connection[dict[str, Any]].connect
+    with connect(settings.database(), row_factory=psycopg.rows.dict_row) as connection:
+        connection.execute(f"SET search_path = {settings.database_schema}")  # type: ignore[arg-type]
+        cursor = connection.execute(statement, values or None)  # type: ignore[arg-type]
+        return cursor.fetchall() if cursor.description else []
