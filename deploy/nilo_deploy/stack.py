@@ -59,6 +59,8 @@ def up(
     with _locked(home, say):
         choices = _choose(home, brokers, ports or {}, skip)
         servers = _servers(home, choices)
+        if not servers:
+            return stack_state(home, servers, ())
         missing = [server for server in servers if not identity_of(home, server.name)]
         if missing:
             home.run_file.unlink(missing_ok=True)

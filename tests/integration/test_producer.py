@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -60,9 +60,11 @@ def messages_in(settings: Settings, topic: str) -> list[Any]:
 
 def by_confluent(settings: Settings) -> Callable[[Any], dict[str, Any]]:
     """Confluent's own deserializer, which knows of us only what the registry says."""
-    decode: Any = AvroDeserializer(SchemaRegistryClient({"url": settings.registry_url()}))
-    context: Any = SerializationContext  # pyright takes its arguments for none
-    return lambda message: decode(message.value(), context(message.topic(), MessageField.VALUE))
+    client = SchemaRegistryClient({"url": settings.registry_url()})
+    decode = cast("Callable[..., dict[str, Any]]", AvroDeserializer(client))  # pyright: ignore[reportCallIssue]  its annotations deny its arguments
+    return lambda message: decode(
+        message.value(), SerializationContext(message.topic(), MessageField.VALUE)
+    )
 
 
 def values_in(settings: Settings, topic: str) -> list[dict[str, Any]]:
