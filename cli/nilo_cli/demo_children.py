@@ -51,7 +51,7 @@ class Children:
             command = [sys.executable, "-m", "nilo_cli", *words, *port]
             with self._log(name).open("wb") as log:
                 self._running[name] = subprocess.Popen(
-                    command, env=self._environment, stdout=log, stderr=log, start_new_session=True
+                    command, env=self._environment, stdout=log, stderr=log
                 )
         return self
 

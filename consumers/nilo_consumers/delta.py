@@ -21,6 +21,7 @@ from nilo_schemas.settings import Settings
 
 EVENT_DATE = "event_date"
 _WRITER = WriterProperties(compression="ZSTD")
+_INVALID = "Invalid data found"  # deltalake has no error class of its own for it
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -32,12 +33,16 @@ def translated(doing: str) -> Iterator[None]:
     except (SchemaMismatchError, DeltaProtocolError, pa.ArrowInvalid) as error:
         raise StoreRefusedError(f"the lake refuses {doing}: {_line(error)}") from error
     except (DeltaError, OSError) as error:
+        if _INVALID in str(error):
+            raise StoreRefusedError(f"the lake refuses {doing}: {_line(error)}") from error
         # Lost races between writers are among them: the next try sees what the winner wrote.
         raise StoreUnavailableError(f"the lake fails {doing}: {_line(error)}") from error
 
 
 def _line(error: Exception) -> str:
-    return " ".join(_COLOUR.sub("", str(error)).replace("↳", "").split())
+    # deltalake shows the rows themselves behind the first sentences: they stay out of logs.
+    text = _COLOUR.sub("", str(error)).split("Preview of invalid data")[0]
+    return " ".join(text.replace("↳", "").split())
 
 
 def table_location(settings: Settings, topic: str) -> str:

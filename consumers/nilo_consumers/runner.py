@@ -27,6 +27,8 @@ FETCH = 10_000  # messages
 POLL = 0.1  # seconds
 LAG_EVERY = 1.0  # seconds
 _QUEUE_KB = 32 * 1024
+# A killed sink's partitions are free after so long; a slow write does not count against it.
+_SESSION_MS = 10_000
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -301,6 +303,7 @@ def _consumer_config(settings: Settings, group: str) -> dict[str, Any]:
         enable_auto_offset_store=False,
         auto_offset_reset="earliest",
         queued_max_messages_kbytes=_QUEUE_KB,
+        session_timeout_ms=_SESSION_MS,
         fetch_queue_backoff_ms=50,
     )
 

@@ -79,8 +79,8 @@ def _line(node: yaml.Node | None, place: tuple[str | int, ...]) -> int:
         elif (
             isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value)
         ):
-            node = node.value[step]
-            line = node.start_mark.line + 1
+            item: yaml.Node = node.value[step]
+            line, node = item.start_mark.line + 1, item
         else:
             break
     return line

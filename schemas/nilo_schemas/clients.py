@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from typing import TYPE_CHECKING, Any
 
 from nilo_schemas.settings import Settings
+
+if TYPE_CHECKING:
+    from confluent_kafka.schema_registry import SchemaRegistryClient
 
 REGISTRY_TIMEOUT = 10.0
 
@@ -36,6 +37,9 @@ def kafka_config(settings: Settings, **more: Any) -> dict[str, Any]:
 
 def registry_client(settings: Settings) -> SchemaRegistryClient:
     """A registry client for these settings; raises SettingsError when no registry is known."""
+    # It takes half a second to import, which commands that need only Kafka should not pay.
+    from confluent_kafka.schema_registry import SchemaRegistryClient  # noqa: PLC0415
+
     config = {
         "url": settings.registry_url(),
         "basic.auth.user.info": _secret(settings.schema_registry_user_info),

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 import fastavro
+from fastavro.read import SchemaResolutionError
 
 from nilo_schemas.contracts import contract
 from nilo_schemas.errors import DecodeError, Reason
@@ -51,7 +52,7 @@ def decode(value: bytes | None, record: type[R], writer_schema: Callable[[int], 
     body = io.BytesIO(value[PREFIX.size :])
     try:
         values = fastavro.schemaless_reader(body, writer, _parsed(record))
-    except fastavro.read.SchemaResolutionError as error:
+    except SchemaResolutionError as error:
         raise DecodeError(Reason.INCOMPATIBLE, str(error)) from None
     except OverflowError as error:
         raise DecodeError(Reason.INVALID, str(error)) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import psycopg
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
+from psycopg.rows import dict_row
 
 from nilo_consumers import run_sink
 from nilo_schemas.clients import kafka_config
@@ -22,10 +24,10 @@ from nilo_schemas.settings import Settings
 
 
 def produce(settings: Settings, topic: str, values: Iterable[bytes], **more: Any) -> None:
-    """Put message values into a topic; without a partition in `more`, one partition after another."""
+    """Put message values into a topic, one partition after another unless `more` names one."""
     producer = Producer(kafka_config(settings, acks="all"))
     for number, value in enumerate(values):
-        where = {"partition": number % settings.partitions} | more
+        where: dict[str, Any] = {"partition": number % settings.partitions} | more
         producer.produce(settings.topic_prefix + topic, value, **where)
         if number % 10_000 == 0:
             producer.poll(0)
@@ -121,10 +123,12 @@ def get(url: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def query(settings: Settings, statement: str, *values: Any) -> list[dict[str, Any]]:
+def query(settings: Settings, statement: Any, *values: Any) -> list[dict[str, Any]]:
     """Rows of a query; the tables are found without the schema's name."""
     connect = psycopg.Connection[dict[str, Any]].connect
-    with connect(settings.database(), row_factory=psycopg.rows.dict_row) as connection:
-        connection.execute(f"SET search_path = {settings.database_schema}")  # type: ignore[arg-type]
-        cursor = connection.execute(statement, values or None)  # type: ignore[arg-type]
+    with connect(settings.database(), row_factory=dict_row) as connection:
+        connection.execute(
+            "SELECT set_config('search_path', %s, false)", [settings.database_schema]
+        )
+        cursor = connection.execute(statement, values or None)
         return cursor.fetchall() if cursor.description else []

@@ -23,11 +23,14 @@ def read_topic(settings: Settings, topic: str) -> list[Any]:
     left = {p for p, end in ends.items() if end}
     consumer.assign([TopicPartition(name, p, 0) for p in left])
     while left:
-        for message in consumer.consume(5_000, 5.0):
+        for message in consumer.consume(5_000, 0.1):
+            number, offset = message.partition(), message.offset()
             assert message.error() is None
+            assert number is not None
+            assert offset is not None
             messages.append(message)
-            if message.offset() >= ends[message.partition()] - 1:
-                left.discard(message.partition())
+            if offset >= ends[number] - 1:
+                left.discard(number)
     consumer.close()
     return messages
 

@@ -69,9 +69,8 @@ def _value_at(buckets: Buckets, scale: int, rank: int, low: float) -> float:
     rank -= buckets.negative + buckets.zero
     if rank <= 0:
         return 0.0
+    indexes = sorted(buckets.counts)
+    ranks = np.cumsum([buckets.counts[index] for index in indexes])
+    index = indexes[int(np.searchsorted(ranks, rank))]
     base = 2.0 ** (2.0**-scale)
-    for index in sorted(buckets.counts):
-        rank -= buckets.counts[index]
-        if rank <= 0:
-            break
     return float(base**index * 2 * base / (1 + base))
