@@ -5,6 +5,8 @@ from nilo_consumers.extras import require
 require()
 
 from nilo_consumers.errors import (  # noqa: E402  the packages are there only from here on
+    AddressTakenError,
+    BrokerRefusedError,
     MissingExtraError,
     StoreError,
     StoreMovedError,
@@ -22,6 +24,8 @@ from nilo_consumers.run import SINKS, run_sink  # noqa: E402
 
 __all__ = [
     "SINKS",
+    "AddressTakenError",
+    "BrokerRefusedError",
     "MissingExtraError",
     "StoreError",
     "StoreMovedError",

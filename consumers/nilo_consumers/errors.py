@@ -3,6 +3,8 @@
 NiloError (nilo_schemas)
 ├── MissingExtraError          a package of the extra `consumers` is not installed
 ├── UnknownSinkError           no sink has this name
+├── AddressTakenError          /metrics cannot listen where it was told to
+├── BrokerRefusedError         Kafka refuses this sink (rights, or a fatal error of the client)
 └── StoreError                 a store did not take a batch
     ├── StoreUnavailableError  it does not answer or is full (transient: the runner tries again)
     ├── StoreRefusedError      it refuses the rows, the table or us (terminal: the sink stops)
@@ -20,6 +22,14 @@ class MissingExtraError(NiloError):
 
 class UnknownSinkError(NiloError):
     """No sink has this name."""
+
+
+class AddressTakenError(NiloError):
+    """The server of /metrics cannot listen where it was told to."""
+
+
+class BrokerRefusedError(NiloError):
+    """Kafka refuses this sink; trying again would not help."""
 
 
 class StoreError(NiloError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -12,6 +13,7 @@ from nilo_consumers.sink import Offsets
 from nilo_schemas.errors import UnreachableError
 
 LIMIT = 10.0  # seconds
+log = logging.getLogger(__name__)
 
 
 def starts(
@@ -55,4 +57,7 @@ def _start(consumer: Consumer, part: TopicPart, wanted: int | None) -> int:
             f"{end}: the topic was made anew; use another database schema and lake for it, "
             "or delete what the store holds of the old one"
         )
+    if wanted < oldest:
+        lost = oldest - wanted
+        log.warning("%s/%s: %s messages went by retention before they were stored", *part, lost)
     return int(wanted)

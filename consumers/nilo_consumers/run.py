@@ -9,10 +9,11 @@ from contextlib import nullcontext
 
 from nilo_consumers.delta import DeltaSink
 from nilo_consumers.errors import UnknownSinkError
+from nilo_consumers.group import group_id
 from nilo_consumers.metrics import SinkMetrics
 from nilo_consumers.postgres import PostgresSink
 from nilo_consumers.prometheus import PrometheusSink
-from nilo_consumers.runner import Runner, group_id
+from nilo_consumers.runner import Runner
 from nilo_consumers.series import WindowCollector
 from nilo_consumers.server import serving
 from nilo_consumers.sink import Sink

@@ -9,26 +9,23 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from nilo_consumers.backoff import Backoff
 from nilo_consumers.batch import Batch, Holding
 from nilo_consumers.dead import DeadLetters
 from nilo_consumers.decoding import DeadLetter, Decoder, TopicPart, by_partition
+from nilo_consumers.group import TERMINAL, consumer_config, refused
 from nilo_consumers.metrics import SinkMetrics
 from nilo_consumers.positions import starts
 from nilo_consumers.sink import Sink
-from nilo_schemas.clients import kafka_config
-from nilo_schemas.errors import NiloError, UnreachableError
+from nilo_schemas.errors import NiloError
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
 
 FETCH = 10_000  # messages
 POLL = 0.1  # seconds
 LAG_EVERY = 1.0  # seconds
-_QUEUE_KB = 32 * 1024
-# A killed sink's partitions are free after so long; a slow write does not count against it.
-_SESSION_MS = 10_000
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -60,7 +57,7 @@ class Runner:
     ) -> None:
         self._sink, self._stop, self._metrics = sink, stop, metrics
         self._topics, self._on_ready = list(topics), on_ready
-        self._consumer = Consumer(_consumer_config(settings, group_id(settings, sink.name)))
+        self._consumer = Consumer(consumer_config(settings, sink.name))
         self._decoder = Decoder(settings.topic_prefix, Registry(settings).schema)
         self._dead = DeadLetters(settings, sink.name)
         self._held: dict[str, Holding] = {}
@@ -87,7 +84,7 @@ class Runner:
                 self._attempt(self._turn)
             self._attempt(self._flush_all)
         except KafkaException as error:
-            raise _of_kafka(error.args[0]) from error
+            raise refused(error.args[0]) from error
         finally:
             self._consumer.close()
             self._sink.close()
@@ -121,8 +118,8 @@ class Runner:
     def _check(self, errors: list[Any]) -> None:
         """Broken connections heal by themselves in librdkafka; what it calls fatal does not."""
         for error in errors:
-            if error.fatal() or error.code() in _TERMINAL:
-                raise _of_kafka(error)
+            if error.fatal() or error.code() in TERMINAL:
+                raise refused(error)
             log.warning("sink %s: %s", self._sink.name, error.str())
 
     def _accept(self, part: TopicPart, messages: list[Message]) -> None:
@@ -280,33 +277,3 @@ class Runner:
             )
             if end >= 0:
                 self._metrics.lag(topic, partition, max(0, end - stored))
-
-
-_TERMINAL = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.SASL_AUTHENTICATION_FAILED,
-}
-
-
-def group_id(settings: Settings, sink: str) -> str:
-    """The consumer group of a sink."""
-    return f"{settings.topic_prefix}nilo-sink-{sink}"
-
-
-def _consumer_config(settings: Settings, group: str) -> dict[str, Any]:
-    return kafka_config(
-        settings,
-        group_id=group,
-        enable_auto_commit=False,
-        enable_auto_offset_store=False,
-        auto_offset_reset="earliest",
-        queued_max_messages_kbytes=_QUEUE_KB,
-        session_timeout_ms=_SESSION_MS,
-        fetch_queue_backoff_ms=50,
-    )
-
-
-def _of_kafka(error: KafkaError) -> NiloError:
-    return UnreachableError(f"Kafka fails: {error.str()} ({error.name()})")

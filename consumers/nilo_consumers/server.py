@@ -12,7 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
 
-from nilo_consumers.errors import StoreRefusedError
+from nilo_consumers.errors import AddressTakenError
 from nilo_consumers.metrics import SinkMetrics
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -57,12 +57,12 @@ def serving(metrics: SinkMetrics, host: str, port: int) -> Iterator[str]:
     """Serve while the block runs; gives the URL. Port 0 takes a free one.
 
     Raises:
-        StoreRefusedError: the address cannot be listened on.
+        AddressTakenError: the address cannot be listened on.
     """
     try:
         server = make_server(host, port, application(metrics), _Server, _Quiet)
     except (OSError, OverflowError) as error:
-        raise StoreRefusedError(
+        raise AddressTakenError(
             f"cannot listen on {host}:{port} ({error}); choose another port"
         ) from error
     thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)

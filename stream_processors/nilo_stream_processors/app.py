@@ -7,6 +7,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -95,7 +96,7 @@ def create_app(settings: Settings, *, web_port: int, web_host: str = "127.0.0.1"
         web_host=web_host,
         web_port=web_port,
         web_bind=web_host,
-        datadir=settings.home / "faust",
+        datadir=_datadir(settings),
     )
     aggregator = Aggregator(app, settings, catalogue, registry, counters=counters)
     merger = Merger(app, settings, catalogue, registry, counters=counters)
@@ -139,6 +140,13 @@ def _add_pages(app: NiloApp, counters: Counters) -> None:
     async def health(web: Any, request: Any) -> Any:
         ready = app.started and not app.rebalancing and not app.should_stop
         return web.json({"status": "ok" if ready else "starting"}, status=200 if ready else 503)
+
+
+def _datadir(settings: Settings) -> Path:
+    """Faust wants a folder, though tables in memory leave nothing in it."""
+    folder = settings.home / "faust"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _credentials(settings: Settings) -> Any:

@@ -152,9 +152,9 @@ def test_the_lake_is_parquet_by_date_that_duckdb_reads(settings: Settings) -> No
 
     files = DeltaTable(table_location(settings, LLM)).file_uris()
     assert all("event_date=2026-01-02" in file for file in files)
-    rows = duckdb.sql(
-        f"SELECT attributes['k'], epoch_us(time) FROM read_parquet({files})"
-    ).fetchall()
+    statement = f"SELECT attributes['k'], epoch_us(time) FROM read_parquet({files})"
+    with duckdb.connect() as connection:
+        rows = connection.execute(statement).fetchall()
     assert (EVERY_FIELD[0].attributes["k"], int(T0.timestamp()) * 10**6 + 678901) in rows
 
 

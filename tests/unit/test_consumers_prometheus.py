@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from nilo_consumers.errors import StoreRefusedError
+from nilo_consumers.errors import AddressTakenError
 from nilo_consumers.metrics import SinkMetrics
 from nilo_consumers.names import label_name, labels_of, metric_name
 from nilo_consumers.series import EXPIRES, WindowCollector
@@ -123,7 +123,7 @@ def test_a_taken_port_is_one_clear_line() -> None:
     with serving(metrics, "127.0.0.1", 0) as url:
         port = int(url.rsplit(":", 1)[1])
         with (
-            pytest.raises(StoreRefusedError, match=f"127.0.0.1:{port}"),
+            pytest.raises(AddressTakenError, match=f"127.0.0.1:{port}"),
             serving(metrics, "127.0.0.1", port),
         ):
             pass
