@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -30,26 +31,22 @@ class TopicSpec:
 
 
 def topic_specs(settings: Settings) -> list[TopicSpec]:
-    """Every topic: one per family, its dead letters, partials and windows.
+    """Every topic: one per family, the partials, the windows, and their dead letters.
 
     Dead letters keep one partition: they are few, and read in order of failure.
     """
     prefix, partitions = settings.topic_prefix, settings.partitions
-    kept_week = {"retention.ms": str(7 * DAY_MS)}
-    specs = []
-    for topic in families():
-        name = prefix + topic
-        specs += [
-            TopicSpec(name, partitions, kept_week),
-            TopicSpec(dead_letter_topic(name, prefix), 1, {"retention.ms": str(30 * DAY_MS)}),
-        ]
-    specs += [
-        TopicSpec(
-            prefix + MetricPartial.kafka_topic, partitions, {"cleanup.policy": "compact,delete"}
-        ),
-        TopicSpec(prefix + MetricWindow.kafka_topic, partitions, kept_week),
+    kept = [prefix + topic for topic in (*families(), MetricWindow.kafka_topic)]
+    partials = prefix + MetricPartial.kafka_topic
+    return [
+        *(TopicSpec(name, partitions, _kept(days=7)) for name in kept),
+        *(TopicSpec(dead_letter_topic(name, prefix), 1, _kept(days=30)) for name in kept),
+        TopicSpec(partials, partitions, {"cleanup.policy": "compact,delete"}),
     ]
-    return specs
+
+
+def _kept(*, days: int) -> dict[str, str]:
+    return {"retention.ms": str(days * DAY_MS)}
 
 
 def create_topics(settings: Settings) -> Iterator[tuple[TopicSpec, bool]]:
@@ -70,6 +67,7 @@ def create_topics(settings: Settings) -> Iterator[tuple[TopicSpec, bool]]:
             )
     missing = [spec for spec in specs if spec.name not in existing]
     _create(admin, missing, settings.replication_factor)
+    _wait_until_known(admin, specs)
     for spec in specs:
         yield spec, spec in missing
 
@@ -83,6 +81,16 @@ def existing_topics(admin: AdminClient) -> dict[str, int]:
             f"no broker answers ({error.args[0].str()}); `nilo status` shows what runs"
         ) from error
     return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+
+
+def _wait_until_known(admin: AdminClient, specs: list[TopicSpec]) -> None:
+    """Wait until the brokers' metadata has what they have just agreed to create."""
+    deadline = time.monotonic() + ADMIN_TIMEOUT
+    while any(spec.name not in (known := existing_topics(admin)) for spec in specs):
+        if time.monotonic() > deadline:
+            absent = [spec.name for spec in specs if spec.name not in known]
+            raise UnreachableError(f"the brokers do not show {', '.join(absent)} yet; try again")
+        time.sleep(0.1)
 
 
 def _create(admin: AdminClient, specs: list[TopicSpec], replication: int) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -38,9 +38,8 @@ def test_every_make_target_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_every_nilo_command_exists(page: Path) -> None:
     named = re.findall(r"(?:`|^ {4}|bin/)nilo ([a-z]+)", page.read_text(), re.M)
-    known = typer.main.get_command(app)
+    known: Any = typer.main.get_command(app)
 
-    assert isinstance(known, click.Group)
     assert set(named) - set(known.commands) == set()
 
 
