@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from asyncio import Future
 from collections.abc import Callable, Iterator
@@ -26,8 +25,8 @@ from nilo_schemas.settings import Settings
 from nilo_stream_processors.changelog import Changelog
 from nilo_stream_processors.counters import Counters
 from nilo_stream_processors.engine.aggregate import Disorder, SourceState, aggregate, expired
-from nilo_stream_processors.engine.cells import CellKey
 from nilo_stream_processors.engine.partials import partial_of, restore, watermark_of
+from nilo_stream_processors.keys import cell_name, mark_name, series_name
 from nilo_stream_processors.transport import Chunk
 
 RETRY_SECONDS = 1.0
@@ -148,11 +147,11 @@ class Aggregator:
                 metric = self._catalogue.metrics[key.metric]
                 partial = partial_of(key, state.cells[key], metric, source, state.watermark)
                 value = encode(partial, schema_id)
-                yield self._changelog.put(tp.partition, _cell_name(source, key), value)
-                yield self._publish(_series_name(key), value, None)
+                yield self._changelog.put(tp.partition, cell_name(source, key), value)
+                yield self._publish(series_name(key), value, None)
             state.dirty.clear()
             for key in expired(state, self._disorder.grace):
-                yield self._changelog.put(tp.partition, _cell_name(source, key), None)
+                yield self._changelog.put(tp.partition, cell_name(source, key), None)
             yield from self._write_mark(tp, state, source, schema_id)
 
     def _write_mark(
@@ -163,7 +162,7 @@ class Aggregator:
             return
         self._sent_marks[tp] = mark
         value = encode(watermark_of(source, state), schema_id)
-        name = json.dumps(["", *source]).encode()
+        name = mark_name(source)
         yield self._changelog.put(tp.partition, name, value)
         for partition in range(self._partitions):
             yield self._publish(name, value, partition)
@@ -212,11 +211,3 @@ class Aggregator:
 
 def _too_late(index: int) -> BadMessage:
     return BadMessage(index, Reason.LATE, "its window had closed and the grace was over")
-
-
-def _cell_name(source: tuple[str, int], key: CellKey) -> bytes:
-    return json.dumps([*source, key.metric, key.start, key.end, *key.dimensions]).encode()
-
-
-def _series_name(key: CellKey) -> bytes:
-    return json.dumps([key.metric, *key.dimensions]).encode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from asyncio import Future
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +19,6 @@ from nilo_schemas.results import MetricPartial, MetricWindow
 from nilo_schemas.settings import Settings
 from nilo_stream_processors.changelog import Changelog
 from nilo_stream_processors.counters import Counters
-from nilo_stream_processors.engine.cells import CellKey
 from nilo_stream_processors.engine.merge import (
     MergeState,
     WindowState,
@@ -29,6 +27,7 @@ from nilo_stream_processors.engine.merge import (
     take,
 )
 from nilo_stream_processors.engine.partials import cell_key
+from nilo_stream_processors.keys import mark_name, series_name, window_name
 from nilo_stream_processors.transport import Chunk
 
 
@@ -110,17 +109,17 @@ class Merger:
         for partition, state in self._states.items():
             published = list(publish(state, self._catalogue, self._partitions_of))
             for key, window in published:
-                yield self._send(_series_name(key), encode(window, schema_id))
+                yield self._send(series_name(key), encode(window, schema_id))
                 self._counters.window(final=window.final)
                 stored = Stored.of(state.windows[key])
-                yield self._changelog.put(partition, _window_name(key), stored.to_bytes())
+                yield self._changelog.put(partition, window_name(key), stored.to_bytes())
             for source in sorted(state.moved):
                 stored = Stored(partials=[state.marks[source]])
-                yield self._changelog.put(partition, _mark_name(source), stored.to_bytes())
+                yield self._changelog.put(partition, mark_name(source), stored.to_bytes())
             state.moved.clear()
             gone = expired(state, self._catalogue, self._partitions_of, self._grace)
             for key in gone:
-                yield self._changelog.put(partition, _window_name(key), None)
+                yield self._changelog.put(partition, window_name(key), None)
 
     def _partitions_of(self, topic: str) -> int:
         return self._partitions
@@ -144,15 +143,3 @@ class Merger:
         for state in self._states.values():
             state.again.update(state.windows)
         self._ready = True
-
-
-def _series_name(key: CellKey) -> bytes:
-    return json.dumps([key.metric, *key.dimensions]).encode()
-
-
-def _window_name(key: CellKey) -> bytes:
-    return json.dumps([key.metric, key.start, key.end, *key.dimensions]).encode()
-
-
-def _mark_name(source: tuple[str, int]) -> bytes:
-    return json.dumps(["", *source]).encode()
