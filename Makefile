@@ -7,6 +7,11 @@ PACKAGES := schemas producers stream_processors consumers deploy cli
 CODE := $(PACKAGES) tests
 # pyright comes as a wheel that fetches its own pinned release once; newer ones are no news here.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+# The servers are fetched by requests, which knows nothing of an authority of your company's own.
+SYSTEM_CERTS := $(wildcard /etc/ssl/certs/ca-certificates.crt)
+ifneq ($(SYSTEM_CERTS),)
+export REQUESTS_CA_BUNDLE ?= $(SYSTEM_CERTS)
+endif
 
 help:                      ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/'

@@ -102,7 +102,11 @@ def options(
 
 def run() -> NoReturn:
     """The entry point of the program: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stderr.flush()
+    # Everything of ours is closed by now. Arrow's reading threads may not have ended, and abort
+    # the process when the interpreter takes itself apart under them.
+    os._exit(code)
 
 
 def main(arguments: Sequence[str]) -> int:

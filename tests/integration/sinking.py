@@ -28,7 +28,12 @@ def produce(settings: Settings, topic: str, values: Iterable[bytes], **more: Any
     producer = Producer(kafka_config(settings, acks="all"))
     for number, value in enumerate(values):
         where: dict[str, Any] = {"partition": number % settings.partitions} | more
-        producer.produce(settings.topic_prefix + topic, value, **where)
+        while True:
+            try:
+                producer.produce(settings.topic_prefix + topic, value, **where)
+                break
+            except BufferError:
+                producer.poll(0.1)
         if number % 10_000 == 0:
             producer.poll(0)
     assert producer.flush(60) == 0

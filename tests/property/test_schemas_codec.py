@@ -138,4 +138,5 @@ def test_mutated_bytes_never_raise_and_never_give_other_values(
         if index in good_ones:
             assert model.from_avro(row) == good_ones[index]
         else:
-            assert bad_ones[index] is Reason.INVALID
+            # CORRUPT: a broken block size of a field that is skipped is seen by fastavro alone.
+            assert bad_ones[index] in {Reason.INVALID, Reason.CORRUPT}
