@@ -5,7 +5,7 @@
 BIN := .venv/bin
 PACKAGES := schemas producers stream_processors consumers deploy cli
 CODE := $(PACKAGES) tests
-# pyright comes as a wheel that fetches its own pinned release once; newer ones are no news here.
+# pyright is pinned by the lock: a notice about newer ones is no news here.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # The servers are fetched by requests, which knows nothing of an authority of your company's own.
 SYSTEM_CERTS := $(wildcard /etc/ssl/certs/ca-certificates.crt)
