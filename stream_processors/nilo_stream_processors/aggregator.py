@@ -23,14 +23,13 @@ from nilo_schemas.registry import Registry
 from nilo_schemas.results import MetricPartial
 from nilo_schemas.settings import Settings
 from nilo_stream_processors.changelog import Changelog
-from nilo_stream_processors.counters import Counters
+from nilo_stream_processors.counters import SINK, Counters
 from nilo_stream_processors.engine.aggregate import Disorder, SourceState, aggregate, expired
 from nilo_stream_processors.engine.partials import partial_of, restore, watermark_of
 from nilo_stream_processors.keys import cell_name, mark_name, series_name
 from nilo_stream_processors.transport import Chunk
 
 RETRY_SECONDS = 1.0
-NAME = "processors"
 
 
 class Aggregator:
@@ -120,7 +119,7 @@ class Aggregator:
                 topic=record.topic,
                 partition=record.partition,
                 offset=record.offset,
-                connector=NAME,
+                connector=SINK,
                 stage="TRANSFORMATION" if reason is Reason.LATE else "VALUE_CONVERTER",
                 reason=reason,
                 detail=letter.detail,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from nilo_schemas.catalogue import Catalogue, Metric, window_length
-from nilo_schemas.results import Histogram, MetricPartial, MetricWindow
+from nilo_schemas.results import MetricPartial, MetricWindow
 from nilo_stream_processors.engine.cells import CellKey
 from nilo_stream_processors.engine.histogram import Buckets, quantiles
 from nilo_stream_processors.engine.partials import (
@@ -141,7 +141,7 @@ def merged(key: CellKey, window: WindowState, metric: Metric, mark: int) -> Metr
     low = min((p.min for p in partials if p.min is not None), default=None)
     high = max((p.max for p in partials if p.max is not None), default=None)
     asked = set(metric.aggregates)
-    histogram = _merged_histogram(partials, metric) if "quantiles" in asked else None
+    buckets = _merged_buckets(partials) if "quantiles" in asked else None
     length = (key.end - key.start) / 1_000_000
     return MetricWindow(
         metric=key.metric,
@@ -158,8 +158,8 @@ def merged(key: CellKey, window: WindowState, metric: Metric, mark: int) -> Metr
         mean=sum(sums) / scale / count if sums and count and "mean" in asked else None,
         rate=count / length,
         error_ratio=errors / count if count else 0.0,
-        quantiles=_quantiles(histogram, metric, low, high),
-        histogram=histogram,
+        quantiles=_quantiles(buckets, metric, low, high),
+        histogram=histogram_of(buckets, metric) if buckets is not None else None,
         final=window.final,
         revision=window.revision,
         watermark=to_time(min(mark, key.end) if mark == SILENT else mark),
@@ -171,19 +171,17 @@ def _window_text(metric: Metric, seconds: float) -> str:
     return next(text for text in metric.windows if window_length(text).total_seconds() == seconds)
 
 
-def _merged_histogram(partials: list[MetricPartial], metric: Metric) -> Histogram:
+def _merged_buckets(partials: list[MetricPartial]) -> Buckets:
     buckets = Buckets()
     for partial in partials:
         buckets.add(buckets_of(partial.histogram))
-    return histogram_of(buckets, metric)
+    return buckets
 
 
 def _quantiles(
-    histogram: Histogram | None, metric: Metric, low: int | None, high: int | None
+    buckets: Buckets | None, metric: Metric, low: int | None, high: int | None
 ) -> dict[str, float]:
-    if histogram is None or low is None or high is None:
+    if buckets is None or low is None or high is None:
         return {}
     scale = metric.value_scale()
-    return quantiles(
-        buckets_of(histogram), histogram.scale, metric.quantiles, low / scale, high / scale
-    )
+    return quantiles(buckets, metric.histogram_scale, metric.quantiles, low / scale, high / scale)
