@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import faust
-from faust.types import TP
 from yarl import URL
 
 from nilo_schemas.catalogue_files import load_catalogue
@@ -19,6 +16,7 @@ from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
 from nilo_stream_processors.aggregator import Aggregator
 from nilo_stream_processors.counters import Counters
+from nilo_stream_processors.keeper import Keeper
 from nilo_stream_processors.merger import Merger
 from nilo_stream_processors.reporter import Reporter
 
@@ -30,32 +28,6 @@ log = logging.getLogger(__name__)
 # One line per request to the registry tells nobody anything.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 logging.getLogger("httpx").setLevel(logging.WARNING)
-
-
-class Keeper:
-    """Both stages as the transport sees them: what is chunked, and when state is written."""
-
-    def __init__(
-        self, app: faust.App, aggregator: Aggregator, merger: Merger, reporter: Reporter
-    ) -> None:
-        self._app, self._aggregator, self._merger = app, aggregator, merger
-        self._reporter = reporter
-        self.chunked = frozenset([*aggregator.topics, merger.topic])
-        app.on_partitions_revoked.connect(self._revoked, weak=False)
-
-    async def _revoked(self, *_: Any, **__: Any) -> None:
-        self._aggregator.pause()
-        self._merger.pause()
-
-    async def write_state(self) -> None:
-        """Write what changed in both stages and wait until the broker has all of it."""
-        sent = list(chain(self._aggregator.write(), self._merger.write(), self._reporter.write()))
-        await self._app.producer.flush()
-        await asyncio.gather(*sent)
-
-    def start_offset(self, tp: TP) -> int | None:
-        """Where the state of a source partition ends; the merge stage goes by the commit."""
-        return self._aggregator.start_offset(tp)
 
 
 class NiloApp(faust.App):
