@@ -6,7 +6,6 @@ checks against the event families.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -17,12 +16,14 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 from nilo_schemas.envelope import Event
 from nilo_schemas.families import families
 from nilo_schemas.record import inner_type, plain_type
+from nilo_schemas.windows import Window, parse_window
+from nilo_schemas.windows import window_length as window_length  # noqa: PLC0414  others import it from here
 
-Aggregate = Literal["count", "errors", "sum", "min", "max", "mean", "rate", "quantiles"]
+Aggregate = Literal["count", "errors", "sum", "min", "max", "mean", "rate", "quantiles", "distinct"]
+_WITHOUT_VALUE = {"count", "errors", "rate", "distinct"}
+_Problems: TypeAlias = Iterator[tuple[tuple[str | int, ...], str]]
 Plain: TypeAlias = str | bool | int | float
 DEFAULT_SCALE = 5
-_WINDOW = re.compile(r"^([1-9]\d*)(s|m|h|d)$")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 # Values add up as integers: so many to one of the metric's unit.
 VALUE_SCALES: dict[Any, int] = {
     timedelta: 1_000_000,
@@ -31,15 +32,8 @@ VALUE_SCALES: dict[Any, int] = {
     float: 1_000_000,
     datetime: 1_000_000,
 }
+_MINUTES = parse_window("1m")
 _UNITS: dict[Any, str] = {timedelta: "seconds", Decimal: "dollars", datetime: "seconds"}
-
-
-def window_length(text: str) -> timedelta:
-    """The length of a window such as `10s`, `1m`, `1h`, `1d`; raises ValueError."""
-    match = _WINDOW.match(text)
-    if not match:
-        raise ValueError(f"window {text!r} is not a whole number of s, m, h or d, such as 10s")
-    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
 
 
 class _Strict(BaseModel):
@@ -105,9 +99,14 @@ class Metric(_Strict):
     error_when: dict[str, Condition] = Field(default_factory=dict)
     dimensions: list[str] = Field(default_factory=list)
     windows: list[str] = Field(min_length=1)
+    rollups: list[str] = Field(
+        default=["5m", "1h", "1d"], description="longer windows, made of those of 1m if there are"
+    )
     aggregates: list[Aggregate] = Field(min_length=1)
+    distinct: str | None = Field(default=None, description="a field whose values are told apart")
     quantiles: list[float] = Field(default=[0.5, 0.9, 0.95, 0.99])
     histogram_scale: int = Field(default=DEFAULT_SCALE, ge=0, le=10)
+    max_series: int | None = Field(default=None, ge=1, description="default: the series_cap")
     alerts: list[AlertRule] = Field(default_factory=list)
 
     def family(self) -> type[Event]:
@@ -123,32 +122,36 @@ class Metric(_Strict):
         fields = self.value_fields()
         return VALUE_SCALES[field_kind(self.family(), fields[0])] if fields else 1
 
-    def problems(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    def resolutions(self) -> list[Window]:
+        """All windows of the metric: its own, then the rollups that are not among them.
+
+        Raises:
+            ValueError: a text is no window; `problems` tells where.
+        """
+        windows = [parse_window(text) for text in self.windows]
+        rollups = [parse_window(text) for text in self.rollups] if self._has_minutes() else []
+        shapes = {window.shape for window in windows}
+        return windows + [window for window in rollups if window.shape not in shapes]
+
+    def problems(self) -> _Problems:
         """What is wrong with this metric against its family: where, and what."""
         if self.event not in families():
             yield ("event",), f"unknown event {self.event!r}; known: {', '.join(families())}"
             return
         yield from self._field_problems()
         yield from self._value_problems()
-        for index, window in enumerate(self.windows):
-            try:
-                window_length(window)
-            except ValueError as error:
-                yield ("windows", index), str(error)
+        yield from self._distinct_problems()
+        yield from self._window_problems()
 
-    def _field_problems(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    def _field_problems(self) -> _Problems:
         for part, conditions in (("where", self.where), ("error_when", self.error_when)):
             for name, condition in conditions.items():
                 for field in filter(None, (name, condition.differs_from)):
                     yield from self._unknown((part, name), field)
         for index, name in enumerate(self.dimensions):
-            yield from self._unknown(("dimensions", index), name)
-            if not name.startswith("attributes.") and (
-                field_kind(self.family(), name) not in (str, bool, None)
-            ):
-                yield ("dimensions", index), f"dimension {name!r} is not a text or boolean field"
+            yield from self._not_a_label(("dimensions", index), name)
 
-    def _value_problems(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    def _value_problems(self) -> _Problems:
         fields = self.value_fields()
         kinds = [field_kind(self.family(), name) for name in fields]
         for name, kind in zip(fields, kinds, strict=True):
@@ -162,15 +165,54 @@ class Metric(_Strict):
                 )
             elif _UNITS.get(kind, self.unit) != self.unit:
                 yield ("unit",), f"the unit of {name!r} is {_UNITS[kind]!r}, not {self.unit!r}"
-        if not fields and set(self.aggregates) - {"count", "errors", "rate"}:
-            yield ("aggregates",), "without a value there are only count, errors and rate"
+        if not fields and set(self.aggregates) - _WITHOUT_VALUE:
+            yield ("aggregates",), "without a value there are only count, errors, rate and distinct"
 
-    def _unknown(
-        self, place: tuple[str | int, ...], name: str
-    ) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    def _distinct_problems(self) -> _Problems:
+        if self.distinct is not None:
+            yield from self._not_a_label(("distinct",), self.distinct)
+            if "distinct" not in self.aggregates:
+                yield ("distinct",), "the field is not used: add distinct to the aggregates"
+        elif "distinct" in self.aggregates:
+            yield ("aggregates",), "distinct needs a field: `distinct: session_id`"
+
+    def _window_problems(self) -> _Problems:
+        found = [*_text_problems("windows", self.windows), *_text_problems("rollups", self.rollups)]
+        yield from found
+        wanted = self.rollups and "rollups" in self.model_fields_set
+        if wanted and not found and not self._has_minutes():
+            yield ("rollups",), "rollups are made of the window 1m, which is not among the windows"
+
+    def _has_minutes(self) -> bool:
+        return _MINUTES.shape in {parse_window(text).shape for text in self.windows}
+
+    def _not_a_label(self, place: tuple[str | int, ...], name: str) -> _Problems:
+        yield from self._unknown(place, name)
+        if not name.startswith("attributes.") and (
+            field_kind(self.family(), name) not in (str, bool, None)
+        ):
+            yield place, f"{name!r} is not a text or boolean field"
+
+    def _unknown(self, place: tuple[str | int, ...], name: str) -> _Problems:
         if not name.startswith("attributes.") and name not in self.family().model_fields:
             known = ", ".join(self.family().model_fields)
             yield place, f"{self.event} has no field {name!r}; known: {known}"
+
+
+def _text_problems(part: str, texts: list[str]) -> _Problems:
+    """What is wrong with the texts of `windows` or `rollups`."""
+    known: dict[Any, str] = {}
+    for index, text in enumerate(texts):
+        try:
+            window = parse_window(text)
+        except ValueError as error:
+            yield (part, index), str(error)
+            continue
+        if window.shape in known:
+            yield (part, index), f"window {text!r} is {known[window.shape]!r} once more"
+        known.setdefault(window.shape, text)
+        if part == "rollups" and (window.kind != "tumbling" or window.length % _MINUTES.length):
+            yield (part, index), f"rollup {text!r} is not a number of whole minutes, such as 5m"
 
 
 def field_kind(family: type[Event], name: str) -> Any:

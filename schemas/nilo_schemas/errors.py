@@ -47,6 +47,7 @@ class Reason(StrEnum):
     INCOMPATIBLE = "incompatible"
     INVALID = "invalid"
     LATE = "late"
+    FUTURE = "future"
 
 
 class DecodeError(NiloError):

@@ -74,7 +74,7 @@ class MetricWindow(Record):
 
     metric: Name
     unit: Text
-    window: Name = Field(description="its length as the catalogue writes it: 10s, 1m")
+    window: Name = Field(description="as the catalogue writes it: 10s, 5m/1m, session 5m")
     window_start: Time
     window_end: Time
     dimensions: dict[Text, Text]
@@ -88,6 +88,7 @@ class MetricWindow(Record):
     error_ratio: float
     quantiles: dict[Text, float] = Field(default_factory=dict, description="p50, p95 …")
     histogram: Histogram | None = None
+    distinct: float | None = Field(default=None, description="estimate of how many values differ")
     final: bool
     revision: Count
     watermark: Time

@@ -114,6 +114,18 @@ class Settings(BaseModel):
     idle_after: float = Field(
         default=5.0, gt=0, description="seconds of silence after which a partition holds up nobody"
     )
+    future_bound: float = Field(
+        default=3600.0,
+        ge=0,
+        description="seconds by which an event's time may be ahead of its Kafka timestamp; "
+        "what is further ahead becomes a dead letter",
+    )
+    series_cap: int = Field(
+        default=10_000,
+        ge=1,
+        description="series that a metric may have in one window of one source partition; "
+        "the rest count as `__other__`",
+    )
     report_every: float = Field(
         default=10.0,
         ge=0,
