@@ -39,7 +39,7 @@ class Mark(NamedTuple):
 class MergeState:
     """What one partition of `metrics.partials` has become so far.
 
-    `passed` is, per topic, how far windows were closed and forgotten. `refused` holds the
+    `passed` is, per topic, the watermark at which windows were forgotten last. `refused` holds the
     partials that came after that, until somebody takes them.
     """
 
@@ -124,12 +124,13 @@ def watermark(state: MergeState, topic: str, partitions: int) -> int:
     return min((mark.watermark for mark in known if not mark.idle), default=SILENT)
 
 
-def publish(
-    state: MergeState, partitions_of: Callable[[str], int], grace: int
-) -> Iterator[Published]:
-    """The windows to publish now; what is past after that is forgotten.
+def publish(state: MergeState, partitions_of: Callable[[str], int]) -> Iterator[Published]:
+    """The windows to publish now: those that changed or that the watermark has passed.
 
     A final window that changes again is published with the next revision.
+
+    Args:
+        partitions_of: the number of partitions of a topic; all of them must have reported.
     """
     marks: dict[str, int] = {}
     for merges in state.metrics.values():
@@ -138,7 +139,15 @@ def publish(
             if topic not in marks:
                 marks[topic] = watermark(state, topic, partitions_of(topic))
             yield from merge.publish(marks[topic])
-    for topic, mark in marks.items():
+
+
+def forget(state: MergeState, partitions_of: Callable[[str], int], grace: int) -> None:
+    """Forget what is past; of panes in longer windows that are open their sum is kept.
+
+    Silence forgets nothing: the next event may be as old as the last one.
+    """
+    for topic in {merge.metric.event for merges in state.metrics.values() for merge in merges}:
+        mark = watermark(state, topic, partitions_of(topic))
         if mark != SILENT:
             state.passed[topic] = max(mark, state.passed.get(topic, 0))
     for merges in state.metrics.values():
@@ -146,8 +155,10 @@ def publish(
             merge.expire(state.passed.get(merge.metric.event, 0), grace)
 
 
-def restore(state: MergeState, partials: Partials, rows: WindowRows, again: Bools) -> None:
-    """Put stored entries and windows back into an empty state.
+def restore(
+    state: MergeState, partials: Partials, rows: WindowRows, again: Bools, grace: int
+) -> None:
+    """Put stored entries and windows back into a state of which only marks and `passed` are set.
 
     Args:
         again: which windows are to be published once more.
@@ -157,7 +168,8 @@ def restore(state: MergeState, partials: Partials, rows: WindowRows, again: Bool
         for merge in merges:
             wanted = [merge.gap] if isinstance(merge, SessionMerge) else [0, REST]
             kept = partials.take(mine & np.isin(partials.gap, wanted))
-            merge.restore(kept, rows.take(windows), again=again[windows])
+            forgotten = state.passed.get(merge.metric.event, 0) - grace
+            merge.restore(kept, rows.take(windows), again[windows], forgotten)
 
 
 def stored(state: MergeState, *, all_of_it: bool) -> tuple[Partials, WindowRows]:

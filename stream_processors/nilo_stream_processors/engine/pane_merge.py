@@ -148,8 +148,14 @@ class PaneMerge:
             )
         return entries.stored(slots, self.metric.event), WindowRows.joined(found)
 
-    def restore(self, partials: Partials, rows: WindowRows, *, again: Bools) -> None:
-        """Put stored entries and windows back; those marked `again` are published once more."""
+    def restore(
+        self, partials: Partials, rows: WindowRows, again: Bools, forgotten: int
+    ) -> None:
+        """Put stored entries and windows back; those marked `again` are published once more.
+
+        What ended at `forgotten` or earlier was forgotten, or lives on in a rest.
+        """
+        partials = partials.take(partials.end > forgotten)
         rest = partials.gap == REST
         self._restore_panes(partials.take(~rest))
         for number, grid in enumerate(self.windows):

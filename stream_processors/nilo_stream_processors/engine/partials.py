@@ -22,6 +22,7 @@ _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 _INT_LIST = pa.list_(pa.int64())
 _TEXTS = ("metric", "series", "topic")
 _INTS = ("partition", "pane", "gap", "start", "end")
+_KEY = (*_TEXTS, "partition", "pane", "gap", "start")
 _BINS = ("buckets", "registers")
 SCHEMA = pa.schema(
     [
@@ -65,6 +66,12 @@ class Partials:
         numbers: Ints = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows.astype(np.int64)
         columns = [getattr(self, field.name) for field in fields(self)]
         return Partials(*(_taken(column, numbers) for column in columns))
+
+    def newest(self) -> Partials:
+        """The last row of each cell and source."""
+        rows = zip(*(getattr(self, name).tolist() for name in _KEY), strict=True)
+        last = {key: row for row, key in enumerate(rows)}
+        return self.take(np.fromiter(last.values(), np.int64, len(last)))
 
     @classmethod
     def joined(cls, parts: Sequence[Partials]) -> Partials:

@@ -161,8 +161,13 @@ class SessionMerge:
         )
         return entries.stored(slots, self.metric.event), rows
 
-    def restore(self, partials: Partials, rows: WindowRows, *, again: Bools) -> None:
-        """Put stored entries and windows back; those marked `again` are published once more."""
+    def restore(
+        self, partials: Partials, rows: WindowRows, again: Bools, forgotten: int
+    ) -> None:
+        """Put stored entries and windows back; those marked `again` are published once more.
+
+        Sessions that were `forgotten` come back, and are forgotten at the next occasion.
+        """
         self.take(partials)
         self._changed.clear()
         self.entries.dirty[:] = False

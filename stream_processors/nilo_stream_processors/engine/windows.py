@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from nilo_stream_processors.engine.arrays import Bools, Ints
 from nilo_stream_processors.engine.partials import Texts
@@ -40,6 +41,19 @@ class WindowRows:
         """Several one after another; at least one."""
         names = [field.name for field in fields(cls)]
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def to_arrow(self) -> pa.RecordBatch:
+        """The rows as an Arrow batch."""
+        columns = {field.name: pa.array(getattr(self, field.name)) for field in fields(self)}
+        return pa.RecordBatch.from_pydict(columns)
+
+    @classmethod
+    def from_arrow(cls, batch: pa.RecordBatch) -> WindowRows:
+        """The rows of an Arrow batch."""
+        columns: list[Any] = [
+            batch.column(field.name).to_numpy(zero_copy_only=False) for field in fields(cls)
+        ]
+        return cls(*columns)
 
     def take(self, rows: Ints | Bools) -> WindowRows:
         """The given rows, by number or by a mask."""
