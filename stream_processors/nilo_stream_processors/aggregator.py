@@ -88,7 +88,7 @@ class Aggregator:
         """Decode a chunk, add it to its partition's state, and send away what is unusable."""
         topic = tp.topic.removeprefix(self._prefix)
         decoded = await self._decode(topic, chunk)
-        offsets = np.fromiter((record.offset for record in chunk.records), np.int64)
+        offsets = chunk.offsets()
         state = self._states.setdefault(tp, SourceState())
         rows, of_rows = decoded.rows, offsets[decoded.indexes]
         seen = state.last_offset
@@ -101,7 +101,7 @@ class Aggregator:
         self._counters.consumed(topic, int((offsets > seen).sum()))
         letters = [bad for bad in decoded.bad if offsets[bad.index] > seen]
         letters += [_too_late(int(index)) for index in decoded.indexes[fresh][late]]
-        await self._dead_letters(topic, chunk, letters)
+        await self._dead_letters(tp, chunk, letters)
 
     async def _decode(self, topic: str, chunk: Chunk) -> DecodedBatch:
         while True:
@@ -111,13 +111,13 @@ class Aggregator:
                 self._app.logger.warning("%s; trying again in %s s", error, RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _dead_letters(self, topic: str, chunk: Chunk, letters: list[BadMessage]) -> None:
+    async def _dead_letters(self, tp: TP, chunk: Chunk, letters: list[BadMessage]) -> None:
         for letter in letters:
             record, reason = chunk.records[letter.index], letter.reason
             headers = dead_letter_headers(
                 list(record.headers or []),
-                topic=record.topic,
-                partition=record.partition,
+                topic=tp.topic,
+                partition=tp.partition,
                 offset=record.offset,
                 connector=SINK,
                 stage="TRANSFORMATION" if reason is Reason.LATE else "VALUE_CONVERTER",
@@ -125,14 +125,14 @@ class Aggregator:
                 detail=letter.detail,
             )
             await self._app.producer.send_and_wait(
-                dead_letter_topic(record.topic, self._prefix),
+                dead_letter_topic(tp.topic, self._prefix),
                 record.key,
                 record.value,
                 partition=None,
                 timestamp=None,
                 headers=headers,
             )
-            self._counters.dead_letter(topic, reason)
+            self._counters.dead_letter(tp.topic.removeprefix(self._prefix), reason)
 
     def write(self) -> Iterator[Future[Any]]:
         """Write and publish what changed since the last time; the cells first, then the marks."""

@@ -1,4 +1,4 @@
-"""A Faust transport that moves whole fetches: one Faust message per partition and fetch.
+"""A Faust transport that moves whole fetches: one Faust message per chunk of a partition.
 
 Registered as the scheme `nilo://` (entry point `faust.transports`). Topics in `chunked` arrive
 as `Chunk`s, all others record by record. Every commit first asks the app to write its state:
@@ -7,12 +7,28 @@ see `ChunkConsumer._commit_tps`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, cast
 
+from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers import aiokafka as stock
 from faust.types import TP
+
+from nilo_stream_processors.fetch import CHUNK_BYTES, Chunk, fetch
+
+__all__ = ["Chunk", "ChunkConsumer", "StateKeeper", "Transport"]
+
+# Of each topic: one chunk in work and one that waits. No more is fetched until one is done.
+IN_HAND_BYTES = 2 * CHUNK_BYTES
+# A chunk counts as so much, however small: else thousands of them could wait.
+LEAST_BYTES = 64 * 1024
+# How long to wait for new messages while a topic has no room: its room must be seen soon.
+NO_ROOM_SECONDS = 0.02
+# At a stop: the time for the chunks in work. With the commit and leaving the group, under ten.
+DRAIN_SECONDS = 5.0
+log = logging.getLogger(__name__)
 
 
 class StateKeeper(Protocol):
@@ -27,24 +43,43 @@ class StateKeeper(Protocol):
         """Where reading must begin for the state as it is; None: at the committed offset."""
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """All records that one fetch brought of one partition, in order; offsets may have gaps."""
+class ChunkThread(stock.AIOKafkaConsumerThread):
+    """Faust's consumer thread, which fetches chunks."""
 
-    records: list[Any]
+    async def chunks(
+        self, active: set[TP], room: dict[str, int], timeout: float
+    ) -> dict[TP, list[Any]]:
+        """See `fetch`."""
+        fetched: dict[TP, list[Any]] = await self.call_thread(self._chunks, active, room, timeout)
+        return fetched
 
-    @property
-    def offset(self) -> int:
-        """The offset of the last record."""
-        return int(self.records[-1].offset)
-
-    def values(self) -> list[bytes | None]:
-        """The message values."""
-        return [record.value for record in self.records]
+    async def _chunks(
+        self, active: set[TP], room: dict[str, int], timeout: float
+    ) -> dict[TP, list[Any]]:
+        # As Faust does it: the call waits in a queue, and a rebalance may have begun meanwhile.
+        if not self.consumer.flow_active:
+            return {}
+        consumer = self._ensure_consumer()
+        fetcher = consumer._fetcher
+        if consumer._closed or fetcher._closed:
+            raise ConsumerStoppedError
+        with fetcher._subscriptions.fetch_context():
+            return await fetch(
+                fetcher, active, room, timeout=timeout, max_records=consumer._max_poll_records
+            )
 
 
 class ChunkConsumer(stock.Consumer):
     """Faust's aiokafka consumer with chunks, their commit bookkeeping, and real seeks."""
+
+    _thread: ChunkThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_place: set[TP] = set()
+        self._in_hand: list[Any] = []
+        self.committed: dict[TP, int] = {}
+        """What the broker has confirmed; what Faust keeps is also what failed to be committed."""
 
     @property
     def keeper(self) -> StateKeeper:
@@ -52,25 +87,57 @@ class ChunkConsumer(stock.Consumer):
         keeper: StateKeeper = cast("Any", self.app).keeper
         return keeper
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._in_place: set[TP] = set()
+    def in_hand(self) -> dict[TP, int]:
+        """The bytes of each partition that were handed out and are not done."""
+        self._in_hand = [message for message in self._in_hand if not message.acked]
+        found: dict[TP, int] = {}
+        for message in self._in_hand:
+            size = max(message.value.size, LEAST_BYTES)
+            found[message.tp] = found.get(message.tp, 0) + size
+        return found
+
+    def _new_consumer_thread(self) -> ChunkThread:
+        return ChunkThread(self, loop=self.loop, beacon=self.beacon)
+
+    def _room(self) -> dict[str, int]:
+        room = dict.fromkeys(self.keeper.chunked, IN_HAND_BYTES)
+        for tp, size in self.in_hand().items():
+            room[tp.topic] -= size
+        return room
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
-        chunked = self.keeper.chunked
-        await self._go_to_start(active_partitions or set())
-        fetched = await super()._getmany(active_partitions, timeout)
+        active = active_partitions or set()
+        await self._go_to_start(active)
+        room = self._room()
+        if min(room.values()) <= 0:
+            timeout = min(timeout, NO_ROOM_SECONDS)
+        fetched = await self._thread.chunks(active, room, timeout)
+        # The flow may have stopped and begun again meanwhile: what came is read once more.
         return {
-            tp: [Chunk(records)] if tp.topic in chunked and records else records
-            for tp, records in fetched.items()
+            tp: found
+            for tp, found in fetched.items()
+            if tp in self._in_place or tp.topic not in self.keeper.chunked
         }
 
     def _to_message(self, tp: TP, record: Any) -> Any:
         if not isinstance(record, Chunk):
             return super()._to_message(tp, record)
-        message = super()._to_message(tp, record.records[-1])
-        # Faust declares bytes here, and with the raw codec hands on whatever there is.
-        message.value, message.key, message.headers = cast("Any", record), None, None
+        last = record.records[-1]
+        message = stock.ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            last.offset,
+            last.timestamp / 1000,
+            last.timestamp_type,
+            # Faust declares bytes here, and with the raw codec hands on whatever there is.
+            headers=None,
+            key=None,
+            value=cast("Any", record),
+            checksum=None,
+            tp=tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+        self._in_hand.append(message)
         return message
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
@@ -101,6 +168,27 @@ class ChunkConsumer(stock.Consumer):
             return False
         return await self._commit_offsets(offsets, start_new_transaction)  # 3
 
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        done = await super()._commit(offsets)
+        if done:
+            self.committed.update(offsets)
+        return done
+
+    async def wait_empty(self) -> None:
+        """Wait until the chunks in work are done, and commit; at a stop for `DRAIN_SECONDS`.
+
+        At a rebalance there is no limit: a chunk that ends behind it would spoil the new state.
+        """
+        limit = DRAIN_SECONDS if self.app.should_stop else None
+        try:
+            await asyncio.wait_for(super().wait_empty(), limit)
+        except TimeoutError:
+            names = ", ".join(f"{tp.topic}/{tp.partition}" for tp in sorted(self.in_hand()))
+            log.warning("not done within %s s, left to the next worker: %s", limit, names)
+        # A commit of the timer may have been under way, with older offsets, and Faust had that do.
+        await self.maybe_wait_for_commit_to_finish()
+        await self.commit()
+
     async def _go_to_start(self, active: set[TP]) -> None:
         """Seek partitions to where their state ends, once after every stop of the flow.
 
@@ -121,14 +209,19 @@ class ChunkConsumer(stock.Consumer):
             }
         )
 
+    def _forget(self) -> None:
+        # Faust empties the agents' queues when the flow stops: what waited there is read again.
+        self._in_place.clear()
+        self._in_hand.clear()
+
     def stop_flow(self) -> None:
         """Stop handing out messages; see `_go_to_start`."""
-        self._in_place.clear()
+        self._forget()
         super().stop_flow()
 
     def resume_flow(self) -> None:
         """Hand out messages again; see `_go_to_start`."""
-        self._in_place.clear()
+        self._forget()
         super().resume_flow()
 
     async def perform_seek(self) -> None:
