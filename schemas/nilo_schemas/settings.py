@@ -114,6 +114,11 @@ class Settings(BaseModel):
     idle_after: float = Field(
         default=5.0, gt=0, description="seconds of silence after which a partition holds up nobody"
     )
+    stuck_after: float = Field(
+        default=60.0,
+        gt=0,
+        description="seconds without progress, with messages to read, after which a worker ends",
+    )
     report_every: float = Field(
         default=10.0,
         ge=0,

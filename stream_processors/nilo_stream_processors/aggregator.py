@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import faust
-import numpy as np
 import pyarrow as pa
 from faust.types import TP
 

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, methodcaller
 from typing import Any, cast
 
 import numpy as np
@@ -102,7 +102,7 @@ def _take_all(
             if not fetcher._subscriptions.is_assigned(tp):
                 del fetcher._records[tp]
         elif tp.topic not in room:
-            if records := _take(fetcher, tp, lambda one, n=max_records: one.getall(n), taken):
+            if records := _take(fetcher, tp, methodcaller("getall", max_records), taken):
                 taken[tp] = records
                 max_records -= len(records)
         elif room[tp.topic] > 0 and (chunk := _take(fetcher, tp, _chunk, taken)):

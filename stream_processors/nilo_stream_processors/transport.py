@@ -14,9 +14,10 @@ from typing import Any, Protocol, cast
 
 from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers import aiokafka as stock
-from faust.types import TP
+from faust.types import TP, ConsumerMessage
 
 from nilo_stream_processors.fetch import CHUNK_BYTES, Chunk, fetch
+from nilo_stream_processors.liveness import Standing
 
 __all__ = ["Chunk", "ChunkConsumer", "StateKeeper", "Transport"]
 
@@ -68,6 +69,19 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
                 fetcher, active, room, timeout=timeout, max_records=consumer._max_poll_records
             )
 
+    def positions(self) -> dict[TP, int]:
+        """The offset that is fetched next, of each partition that has one."""
+        subscription = self._ensure_consumer()._fetcher._subscriptions.subscription
+        assignment = subscription and subscription.assignment
+        if not assignment:
+            return {}
+        states = {tp: assignment.state_value(tp) for tp in assignment.tps}
+        return {
+            TP(tp.topic, tp.partition): state.position
+            for tp, state in states.items()
+            if state.has_valid_position
+        }
+
 
 class ChunkConsumer(stock.Consumer):
     """Faust's aiokafka consumer with chunks, their commit bookkeeping, and real seeks."""
@@ -78,8 +92,10 @@ class ChunkConsumer(stock.Consumer):
         super().__init__(*args, **kwargs)
         self._in_place: set[TP] = set()
         self._in_hand: list[Any] = []
-        self.committed: dict[TP, int] = {}
-        """What the broker has confirmed; what Faust keeps is also what failed to be committed."""
+        # The offset behind the newest chunk that was handed out, and what the broker has confirmed:
+        # Faust's own note also holds what failed to be committed.
+        self._handed: dict[TP, int] = {}
+        self._confirmed: dict[TP, int] = {}
 
     @property
     def keeper(self) -> StateKeeper:
@@ -95,6 +111,29 @@ class ChunkConsumer(stock.Consumer):
             size = max(message.value.size, LEAST_BYTES)
             found[message.tp] = found.get(message.tp, 0) + size
         return found
+
+    def chunked_partitions(self) -> set[TP]:
+        """The partitions that we own and that are read as chunks."""
+        return {tp for tp in self.assignment() if tp.topic in self.keeper.chunked}
+
+    def standings(self, ends: Mapping[TP, int]) -> dict[str, Standing]:
+        """How far each of our partitions is, given the offsets at which they end.
+
+        What was handed out gets on by being committed, which it is when it is done and its state
+        is written; while all that was handed out is committed, the reader's position counts (not
+        every offset brings a message).
+        """
+        positions = self._thread.positions()
+        return {
+            f"{tp.topic}/{tp.partition}": self._standing(tp, positions.get(tp), ends[tp])
+            for tp in self.chunked_partitions() & ends.keys()
+        }
+
+    def _standing(self, tp: TP, position: int | None, end: int) -> Standing:
+        done = self._confirmed.get(tp, 0)
+        if self._handed.get(tp, 0) > done:
+            return Standing((done, None), max(end - done, 1))
+        return Standing((done, position), max(end - (position or 0), 0))
 
     def _new_consumer_thread(self) -> ChunkThread:
         return ChunkThread(self, loop=self.loop, beacon=self.beacon)
@@ -123,7 +162,7 @@ class ChunkConsumer(stock.Consumer):
         if not isinstance(record, Chunk):
             return super()._to_message(tp, record)
         last = record.records[-1]
-        message = stock.ConsumerMessage(
+        message = ConsumerMessage(
             tp.topic,
             tp.partition,
             last.offset,
@@ -138,6 +177,7 @@ class ChunkConsumer(stock.Consumer):
             generation_id=self.app.consumer_generation_id,
         )
         self._in_hand.append(message)
+        self._handed[tp] = record.offset + 1
         return message
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
@@ -171,7 +211,7 @@ class ChunkConsumer(stock.Consumer):
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         done = await super()._commit(offsets)
         if done:
-            self.committed.update(offsets)
+            self._confirmed.update(offsets)
         return done
 
     async def wait_empty(self) -> None:
@@ -213,6 +253,7 @@ class ChunkConsumer(stock.Consumer):
         # Faust empties the agents' queues when the flow stops: what waited there is read again.
         self._in_place.clear()
         self._in_hand.clear()
+        self._handed.clear()
 
     def stop_flow(self) -> None:
         """Stop handing out messages; see `_go_to_start`."""
@@ -227,6 +268,7 @@ class ChunkConsumer(stock.Consumer):
     async def perform_seek(self) -> None:
         """Note the committed offsets; the fetch loop does the seeking."""
         await super().perform_seek()
+        self._confirmed = {tp: offset or 0 for tp, offset in self._committed_offset.items()}
         self._in_place.clear()
 
 
