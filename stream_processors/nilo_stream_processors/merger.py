@@ -182,8 +182,14 @@ class Merger:
         _add_marks(state.marks, header["marks"])
         state.passed.update(header["passed"])
         self._offsets[partition] = header["offset"]
-        partials = [arrow.from_arrow(s.batch) for s in kept if s.batch.schema.names == arrow.SCHEMA.names]
-        rows = [(WindowRows.from_arrow(s.batch), s.last) for s in kept if s.batch.schema.names != arrow.SCHEMA.names]
+        partials = [
+            arrow.from_arrow(s.batch) for s in kept if s.batch.schema.names == arrow.SCHEMA.names
+        ]
+        rows = [
+            (WindowRows.from_arrow(s.batch), s.last)
+            for s in kept
+            if s.batch.schema.names != arrow.SCHEMA.names
+        ]
         again = np.concatenate([np.full(len(one), last) for one, last in rows])
         joined = WindowRows.joined([one for one, _ in rows])
         restore(state, Partials.joined(partials).newest(), joined, again, self._grace)

@@ -148,9 +148,7 @@ class PaneMerge:
             )
         return entries.stored(slots, self.metric.event), WindowRows.joined(found)
 
-    def restore(
-        self, partials: Partials, rows: WindowRows, again: Bools, forgotten: int
-    ) -> None:
+    def restore(self, partials: Partials, rows: WindowRows, again: Bools, forgotten: int) -> None:
         """Put stored entries and windows back; those marked `again` are published once more.
 
         What ended at `forgotten` or earlier was forgotten, or lives on in a rest.

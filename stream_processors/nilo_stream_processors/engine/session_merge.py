@@ -161,9 +161,7 @@ class SessionMerge:
         )
         return entries.stored(slots, self.metric.event), rows
 
-    def restore(
-        self, partials: Partials, rows: WindowRows, again: Bools, forgotten: int
-    ) -> None:
+    def restore(self, partials: Partials, rows: WindowRows, again: Bools, forgotten: int) -> None:
         """Put stored entries and windows back; those marked `again` are published once more.
 
         Sessions that were `forgotten` come back, and are forgotten at the next occasion.
