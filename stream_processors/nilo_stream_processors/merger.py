@@ -71,7 +71,7 @@ class Merger:
         self._offsets: dict[int, int] = {}
         self._saved: dict[int, int] = {}
         self._outgoing: list[Published] = []
-        self._log = StateLog(app, "windows", settings.partitions)
+        self._log = StateLog(app, "merges", settings.partitions)
         self._log.on_recovered(self._recovered)
         self._ready = False
 
