@@ -1,0 +1,110 @@
+"""The engine against the reference, and against itself: other cuts, restarts, doubled snapshots."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nilo_schemas.catalogue import Metric
+from tests.property.engine_cases import Case, cases
+from tests.property.engine_run import Run, Step, run
+from tests.property.reference import reference_refused, reference_windows
+
+MANY = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)  # a loaded machine of two cores is slow, and that is no fault of the code
+EXACT = 2**53
+
+
+def expected(metric: Metric, window: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a published window that are told exactly, but for quantiles and distinct."""
+    scale, asked = metric.value_scale(), metric.aggregates
+    scaled = {
+        name: window[name] / scale if name in asked and window[name] is not None else None
+        for name in ("sum", "min", "max")
+    }
+    return scaled | {
+        "unit": metric.unit,
+        "final": True,
+        "count": window["count"],
+        "errors": window["errors"],
+        "mean": window["mean"] if "mean" in asked else None,
+        "rate": window["rate"],
+        "error_ratio": window["error_ratio"],
+        "sources": [
+            {"topic": topic, "partition": number, "first_offset": first, "last_offset": last}
+            for (topic, number), (first, last) in window["sources"].items()
+        ],
+    }
+
+
+def assert_equal(case: Case, ran: Run) -> None:
+    """The published windows are those of the reference, field by field; so are dead letters."""
+    bounds = {name: value for name, value in case.rules.items() if name != "series_cap"}
+    assert ran.refused == reference_refused(case.events, case.metrics, **bounds)
+    wanted, found = reference_windows(case.events, case.metrics, **case.rules), ran.windows
+    assert sorted(found) == sorted(wanted)
+    for key, window in wanted.items():
+        metric, mine = case.metrics[key[0]], found[key]
+        fields = expected(metric, window)
+        assert {name: mine[name] for name in fields} == rounded(fields, mine, window)
+        assert_estimates(metric, mine, window)
+
+
+def rounded(
+    fields: dict[str, Any], mine: Mapping[str, Any], window: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Sums beyond 2**53 steps are no exact floats: there the last bits are the engine's."""
+    if abs(window["sum"] or 0) <= EXACT:
+        return fields
+    near = {
+        name: mine[name]
+        for name in ("sum", "mean", "min", "max")
+        if fields[name] is not None and math.isclose(fields[name], mine[name], rel_tol=1e-15)
+    }
+    return fields | near
+
+
+def assert_estimates(metric: Metric, mine: Mapping[str, Any], window: Mapping[str, Any]) -> None:
+    base, scale = 2 ** (2**-metric.histogram_scale), metric.value_scale()
+    exact = window["quantiles"] if "quantiles" in metric.aggregates else {}
+    assert mine["quantiles"].keys() == exact.keys()
+    for name, value in exact.items():
+        # Values below zero have no buckets: of them only the least is known.
+        wanted = (min(value, 0) and window["min"]) or value
+        tolerance = (base - 1) / (base + 1) + 1e-9
+        assert math.isclose(mine["quantiles"][name], wanted / scale, rel_tol=tolerance), name
+    if "distinct" not in metric.aggregates:
+        assert mine["distinct"] is None
+    else:
+        assert math.isclose(mine["distinct"], window["distinct"], abs_tol=0.01)
+
+
+_what = st.sampled_from(["feed"] * 4 + ["commit"] * 2 + ["snapshot", "crash"] + ["commit, crash"])
+_feeds = st.builds(Step, st.integers(0, 9), st.just("feed"), st.integers(1, 20))
+_source_steps = st.lists(st.builds(Step, st.integers(0, 9), _what, st.integers(1, 20)), max_size=40)
+_steps = st.lists(
+    st.builds(Step, st.none() | st.integers(0, 9), _what, st.integers(1, 20)), max_size=60
+)
+
+
+@MANY
+@given(cases())
+def test_windows_equal_the_reference(case: Case) -> None:
+    assert_equal(case, run(case))
+
+
+@MANY
+@given(cases(), _steps)
+def test_crashes_of_both_stages_change_no_window(case: Case, steps: list[Step]) -> None:
+    assert_equal(case, run(case, steps))
+
+
+@MANY
+@given(cases(), _source_steps)
+def test_cuts_and_crashes_of_stage_1_change_no_byte(case: Case, steps: list[Step]) -> None:
+    assert repr(run(case).windows) == repr(run(case, steps).windows)
