@@ -174,7 +174,8 @@ def _value(metric: Metric, event: Event) -> int | None:
         return None
     kind = field_kind(metric.family(), fields[0])
     if kind is float:
-        return round(min(max(parts[0], -LARGEST_FLOAT), LARGEST_FLOAT) * 1_000_000)
+        number = min(max(float(parts[0]), -LARGEST_FLOAT), LARGEST_FLOAT)
+        return None if math.isnan(number) else round(number * 1_000_000)
     return int(parts[0] - parts[1] if kind is datetime else parts[0])
 
 
