@@ -72,6 +72,7 @@ METRICS = {
         **_DURATION,
         dimensions=["session_id"],
         windows=["session 20s"],
+        max_series=1_000,  # the reference knows no cap of sessions
         aggregates=[*_ALL, "distinct"],
         distinct="model",
     ),
