@@ -23,7 +23,7 @@ from nilo_schemas.errors import ContractError
 from nilo_schemas.families import families
 from nilo_schemas.fields import AvroInt, duration_to_long, money_to_long
 from nilo_schemas.record import Part, Record, inner_type, plain_type
-from nilo_schemas.results import MetricPartial, MetricWindow
+from nilo_schemas.results import MetricWindow
 
 FOLDER = Path(__file__).parent / "avro"
 NAMESPACE = "nilo"
@@ -41,7 +41,7 @@ _UNITS = {timedelta: "microseconds", Decimal: "nano-dollars"}
 
 def records() -> dict[str, type[Record]]:
     """Every record that has a contract, by its topic: the event families and the results."""
-    results: tuple[type[Record], ...] = (MetricPartial, MetricWindow)
+    results: tuple[type[Record], ...] = (MetricWindow,)
     return {**families(), **{record.kafka_topic: record for record in results}}
 
 

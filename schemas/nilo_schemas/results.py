@@ -1,4 +1,4 @@
-"""What the stream processors publish: partial and merged metric windows."""
+"""What the stream processors publish: metric windows."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pydantic import Field
 from nilo_schemas.fields import AvroInt, Count, Name, Text, Time
 from nilo_schemas.record import Part, Record
 
+# Between the two stages of the processors: Arrow frames, no Avro (nilo_stream_processors.frames).
+PARTIALS_TOPIC = "metrics.partials"
 Int = Annotated[int, Field(ge=-(2**31), le=2**31 - 1), AvroInt()]
-Long = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 
 
 class SourceRange(Part):
@@ -35,32 +36,6 @@ class Histogram(Part):
     negative: Count
     indexes: list[Int]
     counts: list[Count]
-
-
-class MetricPartial(Record):
-    """All that one source partition holds of one window of one series, so far.
-
-    A snapshot: a later one of the same (metric, dimensions, window, source) replaces it. Sums
-    are integers in units of `1 / value_scale` of the metric's unit, so they add up exactly.
-    A partial without a metric carries only the watermark of its source partition.
-    """
-
-    kafka_topic: ClassVar[str] = "metrics.partials"
-
-    metric: Text
-    dimensions: dict[Text, Text]
-    window_start: Time
-    window_end: Time
-    source: SourceRange
-    watermark: Time
-    idle: bool = Field(default=False, description="the source partition has nothing on its way")
-    count: Count
-    errors: Count
-    value_scale: Long
-    sum: Long | None = None
-    min: Long | None = None
-    max: Long | None = None
-    histogram: Histogram | None = None
 
 
 class MetricWindow(Record):

@@ -126,6 +126,11 @@ class Settings(BaseModel):
         description="series that a metric may have in one window of one source partition; "
         "the rest count as `__other__`",
     )
+    stuck_after: float = Field(
+        default=60.0,
+        gt=0,
+        description="seconds without progress, with messages to read, after which a worker ends",
+    )
     report_every: float = Field(
         default=10.0,
         ge=0,

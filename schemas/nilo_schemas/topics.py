@@ -14,7 +14,7 @@ from nilo_schemas.clients import kafka_config
 from nilo_schemas.dead_letters import dead_letter_topic
 from nilo_schemas.errors import ContractError, UnreachableError
 from nilo_schemas.families import families
-from nilo_schemas.results import MetricPartial, MetricWindow
+from nilo_schemas.results import PARTIALS_TOPIC, MetricWindow
 from nilo_schemas.settings import Settings
 
 ADMIN_TIMEOUT = 15.0
@@ -37,11 +37,14 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
     """
     prefix, partitions = settings.topic_prefix, settings.partitions
     kept = [prefix + topic for topic in (*families(), MetricWindow.kafka_topic)]
-    partials = prefix + MetricPartial.kafka_topic
+    partials = prefix + PARTIALS_TOPIC
     return [
         *(TopicSpec(name, partitions, _kept(days=7)) for name in kept),
-        *(TopicSpec(dead_letter_topic(name, prefix), 1, _kept(days=30)) for name in kept),
-        TopicSpec(partials, partitions, {"cleanup.policy": "compact,delete"}),
+        TopicSpec(partials, partitions, _kept(days=1)),
+        *(
+            TopicSpec(dead_letter_topic(name, prefix), 1, _kept(days=30))
+            for name in (*kept, partials)
+        ),
     ]
 
 

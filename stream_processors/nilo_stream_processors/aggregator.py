@@ -4,32 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import time
+import zlib
 from asyncio import Future
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import faust
 import numpy as np
-import pyarrow as pa
 from faust.types import TP
 
 from nilo_schemas.batch import BadMessage, BatchDecoder, DecodedBatch
 from nilo_schemas.catalogue import Catalogue
-from nilo_schemas.codec import decode, encode
 from nilo_schemas.dead_letters import dead_letter_headers, dead_letter_topic
 from nilo_schemas.errors import Reason, UnreachableError
 from nilo_schemas.families import family_of_topic
 from nilo_schemas.registry import Registry
-from nilo_schemas.results import MetricPartial
+from nilo_schemas.results import PARTIALS_TOPIC
 from nilo_schemas.settings import Settings
-from nilo_stream_processors.changelog import Changelog
 from nilo_stream_processors.counters import SINK, Counters
-from nilo_stream_processors.engine.aggregate import Disorder, SourceState, aggregate, expired
-from nilo_stream_processors.engine.partials import partial_of, restore, watermark_of
-from nilo_stream_processors.keys import cell_name, mark_name, series_name
+from nilo_stream_processors.engine import partials as arrow
+from nilo_stream_processors.engine.arrays import Ints
+from nilo_stream_processors.engine.partials import Partials
+from nilo_stream_processors.engine.plan import plan
+from nilo_stream_processors.engine.source import (
+    Bounds,
+    SourceState,
+    aggregate,
+    changes,
+    everything,
+    expire,
+    restore,
+    source_state,
+)
+from nilo_stream_processors.frames import in_parts, to_frame
+from nilo_stream_processors.outbox import Outbox
+from nilo_stream_processors.statelog import StateLog, Stored
 from nilo_stream_processors.transport import Chunk
 
 RETRY_SECONDS = 1.0
+MARKS = "marks"
+_WHY = {
+    Reason.LATE: "its window had closed and the grace was over",
+    Reason.FUTURE: "its time lies too far after the time of its message: a clock is wrong",
+}
 
 
 class Aggregator:
@@ -42,17 +59,19 @@ class Aggregator:
         catalogue: Catalogue,
         registry: Registry,
         *,
+        outbox: Outbox,
         counters: Counters,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._app, self._catalogue, self._registry = app, catalogue, registry
+        self._app, self._catalogue, self._outbox = app, catalogue, outbox
         self._counters, self._clock = counters, clock
-        self._prefix = settings.topic_prefix
-        self._partitions = settings.partitions
-        self._disorder = Disorder(
-            round(settings.out_of_orderness * 1e6), round(settings.grace * 1e6)
-        )
-        self._idle_after = settings.idle_after
+        self._prefix, self._partitions = settings.topic_prefix, settings.partitions
+        self._cap, self._idle_after = settings.series_cap, settings.idle_after
+        self._bounds = Bounds(
+            *(round(seconds * 1e6) for seconds in (
+                settings.out_of_orderness, settings.grace, settings.future_bound,
+            ))
+        )  # fmt: skip
         self.topics = [self._prefix + topic for topic in catalogue.topics()]
         self._decoders = {
             topic: BatchDecoder(family_of_topic(topic), registry.schema)
@@ -60,9 +79,11 @@ class Aggregator:
         }
         self._states: dict[TP, SourceState] = {}
         self._moved: dict[TP, float] = {}
-        self._sent_marks: dict[TP, tuple[int, int, bool]] = {}
-        self._changelog = Changelog(app, "cells", settings.partitions)
-        self._changelog.on_recovered(self._recovered)
+        self._saved: dict[TP, tuple[int, int, bool]] = {}
+        self._outgoing: list[Partials] = []
+        self._unsent: set[TP] = set()
+        self._log = StateLog(app, "cells", settings.partitions)
+        self._log.on_recovered(self._recovered)
         self._ready = False
 
     def pause(self) -> None:
@@ -80,28 +101,38 @@ class Aggregator:
         for tp, state in self._states.items():
             end = self._app.consumer.highwater(tp)
             behind = 0 if end is None else max(end - state.last_offset - 1, 0)
-            topic = tp.topic.removeprefix(self._prefix)
+            topic = self._source(tp)[0]
             found[topic] = found.get(topic, 0) + behind
         return found
 
+    def _source(self, tp: TP) -> tuple[str, int]:
+        return tp.topic.removeprefix(self._prefix), tp.partition
+
+    def _state(self, tp: TP) -> SourceState:
+        if tp not in self._states:
+            metrics = self._catalogue.of_event(self._source(tp)[0])
+            self._states[tp] = source_state(plan(metrics, self._cap))
+        return self._states[tp]
+
     async def take(self, tp: TP, chunk: Chunk) -> None:
         """Decode a chunk, add it to its partition's state, and send away what is unusable."""
-        topic = tp.topic.removeprefix(self._prefix)
+        topic, state = self._source(tp)[0], self._state(tp)
         decoded = await self._decode(topic, chunk)
-        offsets = np.fromiter((record.offset for record in chunk.records), np.int64)
-        state = self._states.setdefault(tp, SourceState())
-        rows, of_rows = decoded.rows, offsets[decoded.indexes]
-        seen = state.last_offset
-        fresh = of_rows > seen
-        if not fresh.all():
-            rows, of_rows = rows.filter(pa.array(fresh)), of_rows[fresh]
-        late = aggregate(state, self._catalogue.of_event(topic), rows, of_rows, self._disorder)
+        offsets = chunk.offsets()
+        seen = int(np.searchsorted(offsets, state.last_offset, side="right"))
+        known = int(np.searchsorted(decoded.indexes, seen))
+        rows, indexes = decoded.rows.slice(known), decoded.indexes[known:]
+        stamps = chunk.timestamps()[indexes] * 1000
+        refused = aggregate(state, rows, offsets[indexes], stamps, self._bounds)
         state.last_offset = max(state.last_offset, chunk.offset)
         self._moved[tp] = self._clock()
-        self._counters.consumed(topic, int((offsets > seen).sum()))
-        letters = [bad for bad in decoded.bad if offsets[bad.index] > seen]
-        letters += [_too_late(int(index)) for index in decoded.indexes[fresh][late]]
-        await self._dead_letters(topic, chunk, letters)
+        self._counters.consumed(topic, len(chunk) - seen)
+        self._counters.capped(state.capped)
+        state.capped.clear()
+        letters = [bad for bad in decoded.bad if bad.index >= seen]
+        for reason, which in ((Reason.LATE, refused.late), (Reason.FUTURE, refused.future)):
+            letters += [BadMessage(int(i), reason, _WHY[reason]) for i in indexes[which]]
+        self._dead_letters(tp, chunk, letters)
 
     async def _decode(self, topic: str, chunk: Chunk) -> DecodedBatch:
         while True:
@@ -111,71 +142,70 @@ class Aggregator:
                 self._app.logger.warning("%s; trying again in %s s", error, RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _dead_letters(self, topic: str, chunk: Chunk, letters: list[BadMessage]) -> None:
+    def _dead_letters(self, tp: TP, chunk: Chunk, letters: list[BadMessage]) -> None:
+        topic = dead_letter_topic(tp.topic, self._prefix)
         for letter in letters:
             record, reason = chunk.records[letter.index], letter.reason
             headers = dead_letter_headers(
                 list(record.headers or []),
-                topic=record.topic,
-                partition=record.partition,
+                topic=tp.topic,
+                partition=tp.partition,
                 offset=record.offset,
                 connector=SINK,
-                stage="TRANSFORMATION" if reason is Reason.LATE else "VALUE_CONVERTER",
+                stage="TRANSFORMATION" if reason in _WHY else "VALUE_CONVERTER",
                 reason=reason,
                 detail=letter.detail,
             )
-            await self._app.producer.send_and_wait(
-                dead_letter_topic(record.topic, self._prefix),
-                record.key,
-                record.value,
-                partition=None,
-                timestamp=None,
-                headers=headers,
-            )
-            self._counters.dead_letter(topic, reason)
+            self._outbox.send(topic, record.key, record.value, headers=headers)
+            self._counters.dead_letter(self._source(tp)[0], reason)
 
-    def write(self) -> Iterator[Future[Any]]:
-        """Write and publish what changed since the last time; the cells first, then the marks."""
+    def save(self) -> Iterator[Future[Any]]:
+        """Write the state that changed since the last time; `publish` then has what to send."""
         if not self._ready:
             return
-        schema_id = self._registry.schema_id(MetricPartial)
         self._mark_idle()
         for tp, state in self._states.items():
-            source = (tp.topic.removeprefix(self._prefix), tp.partition)
-            for key in sorted(state.dirty):
-                metric = self._catalogue.metrics[key.metric]
-                partial = partial_of(key, state.cells[key], metric, source, state.watermark)
-                value = encode(partial, schema_id)
-                yield self._changelog.put(tp.partition, cell_name(source, key), value)
-                yield self._publish(series_name(key), value, None)
-            state.dirty.clear()
-            for key in expired(state, self._disorder.grace):
-                yield self._changelog.put(tp.partition, cell_name(source, key), None)
-            yield from self._write_mark(tp, state, source, schema_id)
+            mark = (state.watermark, state.last_offset, state.idle)
+            if self._saved.get(tp) != mark:
+                yield from self._save(tp, state)
+                self._saved[tp] = mark
+                self._unsent.add(tp)
 
-    def _write_mark(
-        self, tp: TP, state: SourceState, source: tuple[str, int], schema_id: int
-    ) -> Iterator[Future[Any]]:
-        mark = (state.watermark, state.last_offset, state.idle)
-        if self._sent_marks.get(tp) == mark:
+    def _save(self, tp: TP, state: SourceState) -> Iterator[Future[Any]]:
+        source = self._source(tp)
+        name = "/".join(map(str, source))
+        changed = changes(state, source)
+        self._outgoing.append(changed)
+        snapshot = self._log.wants_snapshot(name)
+        kept = everything(state, source) if snapshot else changed
+        # Only now: a cell may have changed and become past since the last commit.
+        expire(state, self._bounds.grace)
+        header = {
+            "source": source,
+            "watermark": state.watermark,
+            "last_offset": state.last_offset,
+            "idle": state.idle,
+        }
+        batches = [arrow.to_arrow(part) for part in in_parts(kept)]
+        yield from self._log.write(tp.partition, name, batches, header, snapshot=snapshot)
+
+    def publish(self) -> None:
+        """Send what `save` has written: the changed cells, and behind them the marks."""
+        changed, self._outgoing = Partials.joined(self._outgoing), []
+        marks = [[*self._source(tp), *self._saved[tp]] for tp in self._unsent if tp in self._saved]
+        self._unsent.clear()
+        if not marks and not len(changed):
             return
-        self._sent_marks[tp] = mark
-        value = encode(watermark_of(source, state), schema_id)
-        name = mark_name(source)
-        yield self._changelog.put(tp.partition, name, value)
+        targets = _targets(changed, self._partitions)
         for partition in range(self._partitions):
-            yield self._publish(name, value, partition)
+            *parts, last = in_parts(changed.take(targets == partition))
+            for part in parts:
+                self._send(partition, part, [])
+            self._send(partition, last, marks)
 
-    def _publish(self, key: bytes, value: bytes, partition: int | None) -> Future[Any]:
-        topic = self._app.topic(self._prefix + MetricPartial.kafka_topic)
-        sent: Future[Any] = topic.send_soon(
-            key=key,
-            value=value,
-            partition=partition,
-            key_serializer="raw",
-            value_serializer="raw",
-        )
-        return sent
+    def _send(self, partition: int, part: Partials, marks: list[list[Any]]) -> None:
+        frame = to_frame(arrow.to_arrow(part), {MARKS: marks})
+        self._outbox.send(self._prefix + PARTIALS_TOPIC, None, frame, partition=partition)
 
     def _mark_idle(self) -> None:
         """Partitions that were read to their end and bring nothing new are idle."""
@@ -183,30 +213,38 @@ class Aggregator:
         for tp in self._app.consumer.assignment():
             if tp.topic not in self.topics:
                 continue
-            state = self._states.setdefault(tp, SourceState())
+            state = self._state(tp)
             since = self._moved.setdefault(tp, now)
             end = self._app.consumer.highwater(tp)
             caught_up = end is not None and end <= max(state.last_offset + 1, 0)
             state.idle = state.idle or (caught_up and now - since >= self._idle_after)
 
     async def _recovered(self) -> None:
-        """Rebuild all states from the changelog: what memory holds beyond it is read again.
+        """Rebuild all states from the log: what memory holds beyond it is read again.
 
-        All cells are published once more: the last worker may have died between writing them
-        and publishing them.
+        What was saved last is published once more: the last worker may have died before it was.
         """
         self._states.clear()
-        self._sent_marks.clear()
+        self._saved.clear()
         self._moved.clear()
-        for _, value in self._changelog.entries():
-            partial = decode(value, MetricPartial, self._registry.schema)
-            tp = TP(self._prefix + partial.source.topic, partial.source.partition)
-            metric = self._catalogue.metrics.get(partial.metric)
-            restore(self._states.setdefault(tp, SourceState()), partial, metric)
-        for state in self._states.values():
-            state.dirty.update(state.cells)
+        self._unsent.clear()
+        self._outgoing = []
+        for stored in self._log.recovered().values():
+            self._restore(stored)
         self._ready = True
 
+    def _restore(self, stored: list[Stored]) -> None:
+        header = stored[-1].header
+        state = self._state(TP(self._prefix + header["source"][0], header["source"][1]))
+        parts = [(arrow.from_arrow(one.batch), one.last) for one in stored]
+        restore(state, Partials.joined([part for part, _ in parts]).newest())
+        self._outgoing += [part for part, last in parts if last]
+        state.watermark, state.last_offset = header["watermark"], header["last_offset"]
+        state.idle = header["idle"]
 
-def _too_late(index: int) -> BadMessage:
-    return BadMessage(index, Reason.LATE, "its window had closed and the grace was over")
+
+def _targets(partials: Partials, partitions: int) -> Ints:
+    """The partition of `metrics.partials` that each series of each metric belongs to."""
+    texts = zip(partials.metric.tolist(), partials.series.tolist(), strict=True)
+    sums = [zlib.crc32(f"{metric}{series}".encode()) for metric, series in texts]
+    return np.array(sums, np.int64) % partitions

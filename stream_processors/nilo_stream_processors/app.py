@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,17 @@ from nilo_stream_processors.aggregator import Aggregator
 from nilo_stream_processors.counters import Counters
 from nilo_stream_processors.keeper import Keeper
 from nilo_stream_processors.merger import Merger
+from nilo_stream_processors.outbox import Outbox
+from nilo_stream_processors.recovery import Tables
 from nilo_stream_processors.reporter import Reporter
+from nilo_stream_processors.watch import Watch, exit_after
 
 COMMIT_SECONDS = 1.0
 # After so long without a heartbeat a worker counts as dead, and the others take its partitions.
 SESSION_SECONDS = 10.0
 FETCH_RECORDS = 10_000
+# A stop takes a few seconds. What takes so long hangs, and a supervisor would kill it soon.
+STOP_SECONDS = 20.0
 log = logging.getLogger(__name__)
 # One line per request to the registry tells nobody anything.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
@@ -31,9 +37,20 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class NiloApp(faust.App):
-    """A Faust app with a keeper of state."""
+    """A Faust app with a keeper of state, and with somebody who looks after it."""
 
     keeper: Keeper
+    watch: Watch
+
+    async def on_start(self) -> None:
+        """Begin to look after it."""
+        await super().on_start()
+        await self.add_runtime_dependency(self.watch)
+
+    async def on_stop(self) -> None:
+        """Stop; what hangs in it does not keep the process."""
+        exit_after(STOP_SECONDS)
+        await super().on_stop()
 
 
 def create_app(settings: Settings, *, web_port: int, web_host: str = "127.0.0.1") -> NiloApp:
@@ -58,6 +75,7 @@ def create_app(settings: Settings, *, web_port: int, web_host: str = "127.0.0.1"
         broker_rebalance_timeout=2 * SESSION_SECONDS,
         broker_max_poll_records=FETCH_RECORDS,
         store="memory://",
+        TableManager=Tables,
         topic_partitions=settings.partitions,
         topic_replication_factor=settings.replication_factor,
         topic_disable_leader=True,
@@ -70,10 +88,12 @@ def create_app(settings: Settings, *, web_port: int, web_host: str = "127.0.0.1"
         web_bind=web_host,
         datadir=_datadir(settings),
     )
-    aggregator = Aggregator(app, settings, catalogue, registry, counters=counters)
-    merger = Merger(app, settings, catalogue, registry, counters=counters)
-    reporter = Reporter(app, settings, registry, counters=counters, lag=aggregator.lag)
-    app.keeper = Keeper(app, aggregator, merger, reporter)
+    outbox = Outbox(settings)
+    aggregator = Aggregator(app, settings, catalogue, registry, outbox=outbox, counters=counters)
+    merger = Merger(app, settings, catalogue, registry, outbox=outbox, counters=counters)
+    reporter = Reporter(outbox, settings, registry, counters=counters, lag=aggregator.lag)
+    app.keeper = Keeper(app, aggregator, merger, reporter, outbox=outbox)
+    app.watch = Watch(app, settings)
     _add_agents(app, aggregator, merger)
     _add_pages(app, counters)
     return app
@@ -110,8 +130,25 @@ def _add_pages(app: NiloApp, counters: Counters) -> None:
 
     @app.page("/health")
     async def health(web: Any, request: Any) -> Any:
-        ready = app.started and not app.rebalancing and not app.should_stop
-        return web.json({"status": "ok" if ready else "starting"}, status=200 if ready else 503)
+        body = health_of(app)
+        return web.json(body, status=200 if body["status"] == "ok" else 503)
+
+
+def health_of(app: NiloApp) -> dict[str, Any]:
+    """What `/health` says: `ok`, `starting` (also at a rebalance), or `stuck`, and where."""
+    if app.watch.stuck:
+        now = datetime.now(UTC)
+        stuck = [
+            {
+                "name": one.name,
+                "since": (now - timedelta(seconds=one.seconds)).isoformat(timespec="seconds"),
+                "behind": one.left,
+            }
+            for one in app.watch.stuck
+        ]
+        return {"status": "stuck", "stuck": stuck}
+    ready = app.started and not app.rebalancing and not app.should_stop
+    return {"status": "ok" if ready else "starting"}
 
 
 def _datadir(settings: Settings) -> Path:

@@ -33,12 +33,12 @@ class Changelog:
         sent: Future[Any] = self._table.send_changelog(partition, key, value)
         return sent
 
-    def entries(self) -> Iterator[tuple[int, bytes]]:
-        """Partition and value of every entry."""
+    def entries(self) -> Iterator[tuple[int, bytes, bytes]]:
+        """Partition, key and value of every entry."""
         store = self._table.data
         for key, value in store.data.items():
             if value is not None:
-                yield store._key_partition[key], value
+                yield store._key_partition[key], key, value
 
     def on_recovered(self, callback: Any) -> None:
         """Call an async function after each recovery, before reading goes on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as TotalsCounter
+from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
@@ -32,6 +33,10 @@ class Counters:
             "nilo_windows_published", "Windows published to metrics.windows", "final"
         )
 
+        self._capped = self._counter(
+            "nilo_capped_events", "Events counted in __other__ by the cap on series", "metric"
+        )
+
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(name, help_text, labels, registry=self._registry)
 
@@ -47,9 +52,15 @@ class Counters:
         if reason is Reason.LATE:
             self._late.labels(topic).inc()
 
-    def window(self, *, final: bool) -> None:
-        """A window was published."""
-        self._windows.labels(str(final).lower()).inc()
+    def windows(self, *, final: int, provisional: int) -> None:
+        """Windows were published."""
+        self._windows.labels("true").inc(final)
+        self._windows.labels("false").inc(provisional)
+
+    def capped(self, rows: Mapping[str, int]) -> None:
+        """Events of these metrics were counted in `__other__`."""
+        for metric, count in rows.items():
+            self._capped.labels(metric).inc(count)
 
     def text(self) -> bytes:
         """All counters in Prometheus' text format."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import chain
+import time
+from collections.abc import Callable
 from typing import Any
 
 import faust
@@ -11,17 +12,30 @@ from faust.types import TP
 
 from nilo_stream_processors.aggregator import Aggregator
 from nilo_stream_processors.merger import Merger
+from nilo_stream_processors.outbox import Outbox
 from nilo_stream_processors.reporter import Reporter
+
+# Writing state may take a quarter of the time: large states are written less often.
+WRITING_SHARE = 3
+LONGEST_PAUSE = 10.0
 
 
 class Keeper:
     """Both stages as the transport sees them: what is chunked, and when state is written."""
 
     def __init__(
-        self, app: faust.App, aggregator: Aggregator, merger: Merger, reporter: Reporter
+        self,
+        app: faust.App,
+        aggregator: Aggregator,
+        merger: Merger,
+        reporter: Reporter,
+        *,
+        outbox: Outbox,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app, self._aggregator, self._merger = app, aggregator, merger
-        self._reporter = reporter
+        self._reporter, self._outbox, self._clock = reporter, outbox, clock
+        self._due = 0.0
         self.chunked = frozenset([*aggregator.topics, merger.topic])
         app.on_partitions_revoked.connect(self._revoked, weak=False)
 
@@ -29,12 +43,27 @@ class Keeper:
         self._aggregator.pause()
         self._merger.pause()
 
-    async def write_state(self) -> None:
-        """Write what changed in both stages and wait until the broker has all of it."""
-        sent = list(chain(self._aggregator.write(), self._merger.write(), self._reporter.write()))
+    async def write_state(self) -> bool:
+        """Write and then publish what changed in both stages; false when it is not time yet.
+
+        State goes first: what was published is always that of a state that is known. Both are with
+        the broker when this returns.
+        """
+        begin = self._clock()
+        if begin < self._due and not (self._app.should_stop or self._app.rebalancing):
+            return False
+        sent = [*self._aggregator.save(), *self._merger.save()]
         await self._app.producer.flush()
         await asyncio.gather(*sent)
+        self._aggregator.publish()
+        self._merger.publish()
+        self._reporter.publish()
+        await self._outbox.flush()
+        now = self._clock()
+        self._due = now + min(WRITING_SHARE * (now - begin), LONGEST_PAUSE)
+        return True
 
     def start_offset(self, tp: TP) -> int | None:
-        """Where the state of a source partition ends; the merge stage goes by the commit."""
-        return self._aggregator.start_offset(tp)
+        """Where the state of a partition ends; None: at the committed offset."""
+        stage = self._merger if tp.topic == self._merger.topic else self._aggregator
+        return stage.start_offset(tp)

@@ -2,61 +2,49 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 from asyncio import Future
 from collections.abc import Iterator
 from typing import Any
 
 import faust
+import numpy as np
+import pyarrow as pa
+import pyruhvro
 from faust.types import TP
-from pydantic import BaseModel
 
 from nilo_schemas.catalogue import Catalogue
-from nilo_schemas.codec import decode, encode
-from nilo_schemas.errors import DecodeError
+from nilo_schemas.contracts import contract
+from nilo_schemas.dead_letters import dead_letter_headers, dead_letter_topic
+from nilo_schemas.errors import Reason
+from nilo_schemas.framing import frame
 from nilo_schemas.registry import Registry
-from nilo_schemas.results import MetricPartial, MetricWindow
+from nilo_schemas.results import PARTIALS_TOPIC, MetricWindow
 from nilo_schemas.settings import Settings
-from nilo_stream_processors.changelog import Changelog
-from nilo_stream_processors.counters import Counters
+from nilo_stream_processors.aggregator import MARKS
+from nilo_stream_processors.counters import SINK, Counters
+from nilo_stream_processors.engine import merged
+from nilo_stream_processors.engine import partials as arrow
 from nilo_stream_processors.engine.merge import (
+    Mark,
     MergeState,
-    WindowState,
-    expired,
+    Source,
+    forget,
+    merge_state,
     publish,
+    restore,
+    stored,
     take,
 )
-from nilo_stream_processors.engine.partials import cell_key
-from nilo_stream_processors.keys import mark_name, series_name, window_name
+from nilo_stream_processors.engine.merged import Published
+from nilo_stream_processors.engine.partials import Partials
+from nilo_stream_processors.engine.windows import WindowRows
+from nilo_stream_processors.frames import from_frame, in_parts, to_frame
+from nilo_stream_processors.outbox import Outbox
+from nilo_stream_processors.statelog import StateLog, Stored
 from nilo_stream_processors.transport import Chunk
 
-
-class Stored(BaseModel):
-    """A window, or a lone watermark message, as it lies in the changelog."""
-
-    revision: int = 0
-    final: bool = False
-    partials: list[MetricPartial]
-
-    @classmethod
-    def of(cls, window: WindowState) -> Stored:
-        """What there is to store of a window."""
-        return cls(
-            revision=window.revision, final=window.final, partials=list(window.partials.values())
-        )
-
-    def to_bytes(self) -> bytes:
-        """JSON; a changelog is read by the program that wrote it."""
-        return self.model_dump_json(exclude_defaults=True).encode()
-
-    def restore(self, state: MergeState) -> None:
-        """Put it back into the state of its partition."""
-        sources = {(p.source.topic, p.source.partition): p for p in self.partials}
-        if not self.partials[0].metric:
-            state.marks.update(sources)
-        else:
-            window = WindowState(sources, self.revision, self.final)
-            state.windows[cell_key(self.partials[0])] = window
+_LATE = "these windows were forgotten: their grace was over when the source partition woke"
 
 
 class Merger:
@@ -69,77 +57,154 @@ class Merger:
         catalogue: Catalogue,
         registry: Registry,
         *,
+        outbox: Outbox,
         counters: Counters,
     ) -> None:
         self._app, self._catalogue, self._registry = app, catalogue, registry
-        self._counters, self._partitions = counters, settings.partitions
-        self._grace = round(settings.grace * 1e6)
-        self.topic = settings.topic_prefix + MetricPartial.kafka_topic
-        self._windows_topic = settings.topic_prefix + MetricWindow.kafka_topic
+        self._outbox, self._counters = outbox, counters
+        self._partitions, self._grace = settings.partitions, round(settings.grace * 1e6)
+        self._prefix = settings.topic_prefix
+        self.topic = self._prefix + PARTIALS_TOPIC
+        self._windows_topic = self._prefix + MetricWindow.kafka_topic
+        self._contract = json.dumps(contract(MetricWindow))
         self._states: dict[int, MergeState] = {}
-        self._changelog = Changelog(app, "windows", settings.partitions)
-        self._changelog.on_recovered(self._recovered)
+        self._offsets: dict[int, int] = {}
+        self._saved: dict[int, int] = {}
+        self._outgoing: list[Published] = []
+        self._log = StateLog(app, "windows", settings.partitions)
+        self._log.on_recovered(self._recovered)
         self._ready = False
 
     def pause(self) -> None:
         """Write nothing until the state has been recovered."""
         self._ready = False
 
+    def start_offset(self, tp: TP) -> int | None:
+        """The offset after the last message that the state holds; None when it holds none."""
+        offset = self._offsets.get(tp.partition)
+        return None if offset is None else offset + 1
+
     async def take(self, tp: TP, chunk: Chunk) -> None:
         """Take in the partials of a chunk; they are snapshots, so twice is as good as once."""
-        state = self._states.setdefault(tp.partition, MergeState())
-        for partial in await asyncio.to_thread(self._decode, chunk):
-            take(state, partial, self._grace)
-
-    def _decode(self, chunk: Chunk) -> list[MetricPartial]:
-        partials = []
-        for value in chunk.values():
+        state = self._state(tp.partition)
+        parts: list[Partials] = []
+        marks: dict[Source, Mark] = {}
+        for record in chunk.records:
             try:
-                partials.append(decode(value, MetricPartial, self._registry.schema))
-            except DecodeError as error:
-                # Our own topic: what is in it that we did not write is counted and left there.
-                self._counters.dead_letter(MetricPartial.kafka_topic, error.reason)
-        return partials
+                batch, header = from_frame(record.value or b"", arrow.SCHEMA)
+                _add_marks(marks, header[MARKS])
+            except (ValueError, TypeError, KeyError, pa.ArrowException) as error:
+                self._refuse(tp, record.offset, record.value, Reason.CORRUPT, str(error))
+            else:
+                parts.append(arrow.from_arrow(batch))
+        take(state, Partials.joined(parts), marks, self._grace)
+        self._offsets[tp.partition] = chunk.offset
+        for late in state.refused:
+            value = to_frame(arrow.to_arrow(late), {MARKS: []})
+            self._refuse(tp, chunk.offset, value, Reason.LATE, _LATE)
+        state.refused.clear()
 
-    def write(self) -> Iterator[Future[Any]]:
-        """Publish the windows that changed or closed, and write the state behind them."""
+    def _refuse(
+        self, tp: TP, offset: int, value: bytes | None, reason: Reason, detail: str
+    ) -> None:
+        headers = dead_letter_headers(
+            None,
+            topic=tp.topic,
+            partition=tp.partition,
+            offset=offset,
+            connector=SINK,
+            stage="TRANSFORMATION",
+            reason=reason,
+            detail=detail,
+        )
+        self._outbox.send(dead_letter_topic(self.topic, self._prefix), None, value, headers=headers)
+        self._counters.dead_letter(PARTIALS_TOPIC, reason)
+
+    def _state(self, partition: int) -> MergeState:
+        if partition not in self._states:
+            self._states[partition] = merge_state(self._catalogue)
+        return self._states[partition]
+
+    def save(self) -> Iterator[Future[Any]]:
+        """Find the windows that changed or closed, and write the state; `publish` sends them."""
         if not self._ready:
             return
-        schema_id = self._registry.schema_id(MetricWindow)
         for partition, state in self._states.items():
-            published = list(publish(state, self._catalogue, self._partitions_of))
-            for key, window in published:
-                yield self._send(series_name(key), encode(window, schema_id))
-                self._counters.window(final=window.final)
-                stored = Stored.of(state.windows[key])
-                yield self._changelog.put(partition, window_name(key), stored.to_bytes())
-            for source in sorted(state.moved):
-                stored = Stored(partials=[state.marks[source]])
-                yield self._changelog.put(partition, mark_name(source), stored.to_bytes())
-            state.moved.clear()
-            gone = expired(state, self._catalogue, self._partitions_of, self._grace)
-            for key in gone:
-                yield self._changelog.put(partition, window_name(key), None)
+            offset = self._offsets.get(partition, -1)
+            if offset == self._saved.get(partition):
+                continue
+            self._outgoing += publish(state, self._partitions_of)
+            yield from self._save(partition, state, offset)
+            self._saved[partition] = offset
+            forget(state, self._partitions_of, self._grace)
 
-    def _partitions_of(self, topic: str) -> int:
+    def _save(self, partition: int, state: MergeState, offset: int) -> Iterator[Future[Any]]:
+        name = str(partition)
+        snapshot = self._log.wants_snapshot(name)
+        partials, rows = stored(state, all_of_it=snapshot)
+        header = {
+            "offset": offset,
+            "marks": [[*source, *mark] for source, mark in state.marks.items()],
+            "passed": state.passed,
+        }
+        batches = [rows.to_arrow(), *(arrow.to_arrow(part) for part in in_parts(partials))]
+        yield from self._log.write(partition, name, batches, header, snapshot=snapshot)
+
+    def _partitions_of(self, _topic: str) -> int:
         return self._partitions
 
-    def _send(self, key: bytes, value: bytes) -> Future[Any]:
-        topic = self._app.topic(self._windows_topic)
-        sent: Future[Any] = topic.send_soon(
-            key=key, value=value, key_serializer="raw", value_serializer="raw"
-        )
-        return sent
+    def publish(self) -> None:
+        """Send the windows that `save` has found."""
+        schema_id = self._registry.schema_id(MetricWindow)
+        for windows in self._outgoing:
+            bodies = pyruhvro.serialize_record_batch(merged.to_arrow(windows), self._contract, 1)
+            for key, body in zip(_keys(windows), bodies[0].to_pylist(), strict=True):
+                self._outbox.send(self._windows_topic, key, frame(schema_id, body))
+            final = int(windows.final.sum())
+            self._counters.windows(final=final, provisional=len(windows) - final)
+        self._outgoing = []
 
     async def _recovered(self) -> None:
-        """Rebuild all states from the changelog; partials after it are read again.
+        """Rebuild all states from the log; partials behind it are read again.
 
-        All windows are published once more: the last worker may have died before it did.
+        What was saved last is published once more: the last worker may have died before it was.
         """
         self._states.clear()
-        for partition, value in self._changelog.entries():
-            state = self._states.setdefault(partition, MergeState())
-            Stored.model_validate_json(value).restore(state)
-        for state in self._states.values():
-            state.again.update(state.windows)
+        self._offsets.clear()
+        self._saved.clear()
+        self._outgoing = []
+        for name, kept in self._log.recovered().items():
+            self._restore(int(name), kept)
         self._ready = True
+
+    def _restore(self, partition: int, kept: list[Stored]) -> None:
+        state, header = self._state(partition), kept[-1].header
+        _add_marks(state.marks, header["marks"])
+        state.passed.update(header["passed"])
+        self._offsets[partition] = header["offset"]
+        partials = [
+            arrow.from_arrow(s.batch) for s in kept if s.batch.schema.names == arrow.SCHEMA.names
+        ]
+        rows = [
+            (WindowRows.from_arrow(s.batch), s.last)
+            for s in kept
+            if s.batch.schema.names != arrow.SCHEMA.names
+        ]
+        again = np.concatenate([np.full(len(one), last) for one, last in rows])
+        joined = WindowRows.joined([one for one, _ in rows])
+        restore(state, Partials.joined(partials).newest(), joined, again, self._grace)
+
+
+def _add_marks(marks: dict[Source, Mark], found: list[list[Any]]) -> None:
+    """Marks as they stand in a header; a newer one of a source replaces the older one."""
+    for topic, partition, *mark in found:
+        new = Mark(*mark)
+        old = marks.get((topic, partition))
+        if old is None or old.last_offset <= new.last_offset:
+            marks[topic, partition] = new
+
+
+def _keys(windows: Published) -> Iterator[bytes]:
+    """The message keys: of a series, so that its windows stay in order."""
+    for series in windows.series:
+        yield json.dumps([windows.name, *json.loads(series)]).encode()

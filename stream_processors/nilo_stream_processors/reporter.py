@@ -7,17 +7,15 @@ as it measures everything else. Counts travel as `sample_rate`: one event stands
 from __future__ import annotations
 
 import time
-from asyncio import Future
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-
-import faust
 
 from nilo_schemas.codec import encode
 from nilo_schemas.families import SystemEvent
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
 from nilo_stream_processors.counters import SINK, Counters, TotalsByTopic
+from nilo_stream_processors.outbox import Outbox
 
 SOURCE = "nilometer"
 LAG = "lag"
@@ -31,7 +29,7 @@ class Reporter:
 
     def __init__(
         self,
-        app: faust.App,
+        outbox: Outbox,
         settings: Settings,
         registry: Registry,
         *,
@@ -39,13 +37,13 @@ class Reporter:
         lag: Callable[[], dict[str, int]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._app, self._registry, self._counters = app, registry, counters
+        self._outbox, self._registry, self._counters = outbox, registry, counters
         self._topic = settings.topic_prefix + SystemEvent.kafka_topic
         self._every, self._clock, self._lag = settings.report_every, clock, lag
         self._next = clock() + self._every
         self._told = TotalsByTopic()
 
-    def write(self) -> Iterator[Future[Any]]:
+    def publish(self) -> None:
         """Send the reports that are due."""
         if not self._every or self._clock() < self._next:
             return
@@ -54,12 +52,7 @@ class Reporter:
         self._told = self._counters.totals.copy()
         schema_id = self._registry.schema_id(SystemEvent) if events else 0
         for event in events:
-            yield self._app.topic(self._topic).send_soon(
-                key=event.key.encode(),
-                value=encode(event, schema_id),
-                key_serializer="raw",
-                value_serializer="raw",
-            )
+            self._outbox.send(self._topic, event.key.encode(), encode(event, schema_id))
 
 
 def reports(counted: TotalsByTopic, lag: dict[str, int]) -> list[SystemEvent]:

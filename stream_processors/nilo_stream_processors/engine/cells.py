@@ -1,141 +1,183 @@
-"""A cell: all that one source partition holds of one window of one series.
+"""Cells: what one source partition holds of the panes and sessions of a grouping's metrics.
 
-Cells are keyed by metric, window length, window start and dimensions. A batch is aggregated in
-arrays and only the touched cells are visited one by one.
+A cell has a slot, which is a place in arrays. All metrics of a grouping share the slots; each has
+sums, histogram buckets and registers of its own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
-
 import numpy as np
 
 from nilo_schemas.catalogue import Metric
-from nilo_stream_processors.engine.columns import Bools, Dimensions, Ints, MetricRows
-from nilo_stream_processors.engine.histogram import Buckets, bucket_indexes
+from nilo_stream_processors.engine import sums
+from nilo_stream_processors.engine.arrays import Bools, Floats, Ints
+from nilo_stream_processors.engine.columns import Chosen, Columns
+from nilo_stream_processors.engine.histogram import bucket_indexes
+from nilo_stream_processors.engine.partials import Partials
+from nilo_stream_processors.engine.sketch import registers
+from nilo_stream_processors.engine.tallies import Tallies
+
+FIRST_CAPACITY = 64
 
 
-class CellKey(NamedTuple):
-    """Which window of which series; times in microseconds since the epoch."""
+class MetricCells:
+    """The cells of one metric: its sums, shape (fields, slots), and its sparse parts."""
 
-    metric: str
-    start: int
-    end: int
-    dimensions: Dimensions
+    def __init__(self, metric: Metric) -> None:
+        self.metric = metric
+        self.sums = sums.empty(FIRST_CAPACITY)
+        self.buckets = Tallies()
+        self.registers = Tallies(np.maximum)
+        self._scale = metric.value_scale()
+
+    def add(self, slots: Ints, rows: Chosen, columns: Columns, errors: Bools | None) -> None:
+        """Add rows of a batch to the slots that they fall into."""
+        valid = columns.valid(self.metric)
+        if valid is not None:
+            mine = valid[rows]
+            slots = slots[mine]
+            rows = np.flatnonzero(valid) if isinstance(rows, slice) else rows[mine]
+        weights = columns.weights[rows]
+        np.add.at(self.sums[sums.COUNT], slots, weights)
+        np.minimum.at(self.sums[sums.FIRST], slots, columns.offsets[rows])
+        np.maximum.at(self.sums[sums.LAST], slots, columns.offsets[rows])
+        if errors is not None:
+            np.add.at(self.sums[sums.ERRORS], slots, weights * errors[rows])
+        if self.metric.value is not None:
+            self._add_values(slots, columns.values(self.metric)[rows], weights, columns.weighted)
+        if self.metric.distinct is not None:
+            self._add_distinct(slots, *columns.texts(self.metric.distinct), rows)
+
+    def _add_values(self, slots: Ints, values: Ints, weights: Ints, weighted: bool) -> None:
+        sums.add_values(self.sums, slots, values, weights if weighted else None)
+        if "quantiles" not in self.metric.aggregates:
+            return
+        above = values > 0
+        if not above.all():
+            for field, chosen in ((sums.ZERO, values == 0), (sums.NEGATIVE, values < 0)):
+                np.add.at(self.sums[field], slots[chosen], weights[chosen])
+            slots, values, weights = slots[above], values[above], weights[above]
+        scaled: Floats = values / self._scale
+        self.buckets.add(slots, bucket_indexes(scaled, self.metric.histogram_scale), weights)
+
+    def _add_distinct(
+        self, slots: Ints, codes: Ints, texts: list[str | None], rows: Chosen
+    ) -> None:
+        places, ranks = registers([text or "" for text in texts])
+        known = np.array([text is not None for text in texts])[codes[rows]]
+        chosen = codes[rows][known]
+        self.registers.add(slots[known], places[chosen], ranks[chosen])
 
 
-@dataclass
-class Cell:
-    """The aggregate so far; sums, least and largest value are integers of `1 / value_scale`."""
+class Cells:
+    """The cells of one grouping in one source partition.
 
-    first_offset: int
-    last_offset: int = -1
-    count: int = 0
-    errors: int = 0
-    sum: int = 0
-    low: int | None = None
-    high: int | None = None
-    buckets: Buckets = field(default_factory=Buckets)
-
-
-Cells = dict[CellKey, Cell]
-
-
-def add_rows(
-    cells: Cells, name: str, metric: Metric, rows: MetricRows, length: int, *, replay: bool
-) -> set[CellKey]:
-    """Add rows to the tumbling windows of one length (microseconds); return the touched cells.
-
-    With `replay`, rows at or below the last offset that their cell holds are skipped: the cell
-    was recovered and contains them.
+    `series` is the JSON list of a cell's labels, `start` and `end` are in microseconds; `dirty`
+    marks the slots that changed since they were last published.
     """
-    if not len(rows.times):
-        return set()
-    starts = rows.times - rows.times % length
-    groups, members = np.unique(
-        np.stack([rows.series, starts], axis=1), axis=0, return_inverse=True
-    )
-    keys = [
-        CellKey(name, int(start), int(start) + length, rows.keys[int(series)])
-        for series, start in groups
-    ]
-    members = members.reshape(-1)
-    if replay:
-        held = np.array([cells[key].last_offset if key in cells else -1 for key in keys])
-        keep = rows.offsets > held[members]
-        rows, members = rows.only(keep), members[keep]
-    return _add_groups(cells, metric, _Grouped(rows, keys, members))
 
+    columns: tuple[str, ...] = ("series", "start", "end", "dirty")
 
-@dataclass(frozen=True)
-class _Grouped:
-    """Rows, the cells they fall into, and the number of each row's cell."""
+    def __init__(self, metrics: dict[str, Metric]) -> None:
+        self.metrics = {name: MetricCells(metric) for name, metric in metrics.items()}
+        self.start = np.zeros(FIRST_CAPACITY, np.int64)
+        self.end = np.zeros(FIRST_CAPACITY, np.int64)
+        self.series = np.full(FIRST_CAPACITY, None, np.object_)
+        self.dirty = np.zeros(FIRST_CAPACITY, np.bool_)
+        self._free = list(range(FIRST_CAPACITY))
 
-    rows: MetricRows
-    keys: list[CellKey]
-    members: Ints
+    def __len__(self) -> int:
+        return len(self.start) - len(self._free)
 
-    def sums(self, values: Ints) -> Ints:
-        sums = np.zeros(len(self.keys), np.int64)
-        np.add.at(sums, self.members, values)
-        return sums
+    def slots(self) -> Ints:
+        """The slots that hold a cell, in rising order."""
+        return np.flatnonzero(self.series != None)  # noqa: E711  an array is compared by element
 
-    def least(self, values: Ints) -> Ints:
-        least = np.full(len(self.keys), np.iinfo(np.int64).max)
-        np.minimum.at(least, self.members, values)
-        return least
+    def new(self, series: str, start: int, end: int) -> int:
+        """An empty cell; returns its slot."""
+        if not self._free:
+            self._grow()
+        slot = self._free.pop()
+        self.series[slot], self.start[slot], self.end[slot] = series, start, end
+        return slot
 
-    def only(self, chosen: Bools) -> _Grouped:
-        return _Grouped(self.rows.only(chosen), self.keys, self.members[chosen])
+    def add(self, slots: Ints, rows: Chosen, columns: Columns) -> None:
+        """Add rows of a batch to the slots that they fall into, for every metric."""
+        errors: dict[str, Bools] = {}
+        for cells in self.metrics.values():
+            key = repr(cells.metric.error_when)
+            if cells.metric.error_when and key not in errors:
+                errors[key] = columns.mask(cells.metric.error_when)
+            cells.add(slots, rows, columns, errors.get(key))
+        self.dirty[slots] = True
 
+    def join(self, slots: Ints, metric: str, others: Partials) -> None:
+        """Join stored cells of a metric into the slots, one for each partial."""
+        cells = self.metrics[metric]
+        sums.join(cells.sums, slots, others.sums)
+        for tallies, bins in ((cells.buckets, others.buckets), (cells.registers, others.registers)):
+            tallies.add(np.repeat(slots, bins.lengths), bins.bins, bins.counts)
 
-def _add_groups(cells: Cells, metric: Metric, grouped: _Grouped) -> set[CellKey]:
-    rows = grouped.rows
-    counts = grouped.sums(rows.weights)
-    errors = grouped.sums(rows.weights * rows.errors)
-    first, last = grouped.least(rows.offsets), -grouped.least(-rows.offsets)
-    touched = set()
-    for index in np.flatnonzero(counts):
-        key = grouped.keys[index]
-        cell = cells.setdefault(key, Cell(first_offset=int(first[index])))
-        cell.count += int(counts[index])
-        cell.errors += int(errors[index])
-        cell.last_offset = max(cell.last_offset, int(last[index]))
-        touched.add(key)
-    if rows.values is not None:
-        _add_values(cells, grouped, rows.values)
-        if "quantiles" in metric.aggregates:
-            _add_buckets(cells, metric, grouped, rows.values)
-    return touched
+    def partials(self, slots: Ints, source: tuple[str, int], pane: int, gap: int) -> Partials:
+        """Snapshots of the cells in the given slots (in rising order), of every metric."""
+        return Partials.joined(
+            [
+                self.snapshots(name, slots[cells.sums[sums.COUNT, slots] > 0], source, (pane, gap))
+                for name, cells in self.metrics.items()
+            ]
+        )
 
+    def snapshots(
+        self, name: str, slots: Ints, source: tuple[str, int], kind: tuple[int, int]
+    ) -> Partials:
+        """Snapshots of one metric; `kind` is the length of the pane and the gap."""
+        cells, count = self.metrics[name], len(slots)
+        block = cells.sums[:, slots]
+        sums.carry(block)
+        cells.sums[:, slots] = block
+        return Partials(
+            metric=np.full(count, name, np.object_),
+            series=self.series[slots],
+            topic=np.full(count, source[0], np.object_),
+            partition=np.full(count, source[1]),
+            pane=np.full(count, kind[0]),
+            gap=np.full(count, kind[1]),
+            start=self.start[slots],
+            end=self.end[slots],
+            sums=block,
+            buckets=cells.buckets.of(slots),
+            registers=cells.registers.of(slots),
+        )
 
-def _add_values(cells: Cells, grouped: _Grouped, values: Ints) -> None:
-    sums = grouped.sums(values * grouped.rows.weights)
-    lows, highs = grouped.least(values), -grouped.least(-values)
-    for index in np.unique(grouped.members):
-        cell = cells[grouped.keys[index]]
-        low, high = int(lows[index]), int(highs[index])
-        cell.sum += int(sums[index])
-        cell.low = low if cell.low is None else min(cell.low, low)
-        cell.high = high if cell.high is None else max(cell.high, high)
+    def move(self, slot: int, to: int) -> None:
+        """Join one cell into another and forget it."""
+        one = np.array([slot])
+        for cells in self.metrics.values():
+            sums.join(cells.sums, np.array([to]), cells.sums[:, one])
+            for tallies in (cells.buckets, cells.registers):
+                bins = tallies.of(one)
+                tallies.add(np.full(len(bins.bins), to), bins.bins, bins.counts)
+        self.remove([slot])
 
+    def remove(self, slots: list[int]) -> None:
+        """Forget cells; their slots may be taken again."""
+        if not slots:
+            return
+        gone = np.zeros(len(self.start), np.bool_)
+        gone[slots] = True
+        for cells in self.metrics.values():
+            cells.sums[:, gone] = sums.EMPTY[:, None]
+            cells.buckets.drop(gone)
+            cells.registers.drop(gone)
+        self.series[gone], self.dirty[gone] = None, False
+        self._free += slots
 
-def _add_buckets(cells: Cells, metric: Metric, grouped: _Grouped, values: Ints) -> None:
-    for kind, chosen in (("zero", values == 0), ("negative", values < 0)):
-        if chosen.any():
-            part = grouped.only(chosen)
-            counts = part.sums(part.rows.weights)
-            for index in np.flatnonzero(counts):
-                buckets = cells[grouped.keys[index]].buckets
-                setattr(buckets, kind, getattr(buckets, kind) + int(counts[index]))
-    above = values > 0
-    part = grouped.only(above)
-    indexes = bucket_indexes(values[above] / metric.value_scale(), metric.histogram_scale)
-    pairs, places = np.unique(
-        np.stack([part.members, indexes], axis=1), axis=0, return_inverse=True
-    )
-    counts = np.zeros(len(pairs), np.int64)
-    np.add.at(counts, places.reshape(-1), part.rows.weights)
-    for (member, bucket), count in zip(pairs.tolist(), counts.tolist(), strict=True):
-        cells[grouped.keys[member]].buckets.counts[bucket] += count
+    def _grow(self) -> None:
+        more = len(self.start)
+        self._free = list(range(more, 2 * more))
+        for name in self.columns:
+            column = getattr(self, name)
+            blank = np.full(more, None if name == "series" else 0, column.dtype)
+            setattr(self, name, np.concatenate([column, blank]))
+        for cells in self.metrics.values():
+            cells.sums = np.concatenate([cells.sums, sums.empty(more)], axis=1)

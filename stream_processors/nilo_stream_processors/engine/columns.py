@@ -1,154 +1,144 @@
-"""What a metric reads of a batch: the rows it selects, their values, errors and dimensions."""
+"""What metrics read of a batch: selections, values, errors and series, each made once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
 from functools import reduce
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from nilo_schemas.catalogue import Condition, Metric, field_kind
+from nilo_stream_processors.engine.arrays import Bools, Floats, Ints, distinct
 
-Ints = np.ndarray[Any, np.dtype[np.int64]]
-Bools = np.ndarray[Any, np.dtype[np.bool_]]
-Dimensions = tuple[str, ...]
+Labels = tuple[str, ...]
+# Rows of a batch: all of them, or those with the given numbers.
+Chosen = slice | Ints
+ALL = slice(None)
 LARGEST_FLOAT = 9e12
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class MetricRows:
-    """The rows of a batch that belong to a metric, as arrays of equal length.
+class Columns:
+    """A decoded batch of one source partition, with the offsets of its rows."""
 
-    `series` points into `keys`, the distinct dimension values; `weights` is what a sampled
-    event stands for; `values` are integers in `1 / value_scale` of the unit, None for counts only.
-    """
+    def __init__(self, batch: pa.RecordBatch, offsets: Ints) -> None:
+        self.batch, self.offsets = batch, offsets
+        self.times = ints(batch.column("time"))
+        self.weights = ints(batch.column("sample_rate"))
+        self.weighted = bool((self.weights != 1).any())
+        self._made: dict[Any, Any] = {}
 
-    times: Ints
-    offsets: Ints
-    weights: Ints
-    errors: Bools
-    values: Ints | None
-    series: Ints
-    keys: list[Dimensions]
+    def __len__(self) -> int:
+        return int(self.batch.num_rows)
 
-    def only(self, chosen: Bools) -> MetricRows:
-        """The chosen rows; the keys stay."""
-        return MetricRows(
-            self.times[chosen],
-            self.offsets[chosen],
-            self.weights[chosen],
-            self.errors[chosen],
-            None if self.values is None else self.values[chosen],
-            self.series[chosen],
-            self.keys,
-        )
+    def mask(self, conditions: dict[str, Condition]) -> Bools:
+        """True where all conditions hold."""
+        masks = [self._holds(name, test) for name, test in conditions.items()]
+        return reduce(np.logical_and, masks, np.ones(len(self), np.bool_))
 
+    def values(self, metric: Metric) -> Ints:
+        """The metric's value of each row in `1 / value_scale` of its unit; anything where null."""
+        return self._once(("value", metric.value), lambda: self._values(metric))
 
-def metric_rows(metric: Metric, batch: pa.RecordBatch, offsets: Ints) -> MetricRows:
-    """Select the metric's rows of a batch; `offsets` are the Kafka offsets of its rows.
+    def valid(self, metric: Metric) -> Bools | None:
+        """Where the metric has a value, which NaN is not; None for everywhere."""
+        return self._once(("valid", metric.value), lambda: self._valid(metric))
 
-    Rows whose value is null are not the metric's.
-    """
-    chosen = mask(metric.where, batch)
-    for name in metric.value_fields():
-        chosen &= _bools(pc.is_valid(batch.column(name)))
-    if not chosen.all():
-        batch, offsets = batch.filter(pa.array(chosen)), offsets[chosen]
-    series, keys = _series(metric, batch)
-    return MetricRows(
-        times=_ints(batch.column("time")),
-        offsets=offsets,
-        weights=_ints(batch.column("sample_rate")),
-        errors=mask(metric.error_when, batch) if metric.error_when else _none(batch),
-        values=_values(metric, batch),
-        series=series,
-        keys=keys,
-    )
+    def texts(self, name: str) -> tuple[Ints, list[str | None]]:
+        """The number of each row's text in a field or `attributes.<key>`, and the texts."""
+        return self._once(("text", name), lambda: self._texts(name))
 
+    def series(self, dimensions: tuple[str, ...], rows: Chosen) -> tuple[Ints, list[Labels]]:
+        """The number of each row's series among those rows, and the labels of each; null is ""."""
+        numbers = np.zeros(len(self), np.int64)[rows]
+        labels: list[Labels] = [()]
+        for name in dimensions:
+            codes, texts = self.texts(name)
+            found, numbers, _ = distinct(
+                numbers * len(texts) + codes[rows], len(labels) * len(texts)
+            )
+            labels = [
+                (*labels[number // len(texts)], texts[number % len(texts)] or "")
+                for number in found.tolist()
+            ]
+        return numbers, labels
 
-def mask(conditions: dict[str, Condition], batch: pa.RecordBatch) -> Bools:
-    """True where all conditions hold."""
-    masks = [
-        _holds(condition, column(name, batch), batch) for name, condition in conditions.items()
-    ]
-    return reduce(np.logical_and, masks, np.ones(batch.num_rows, np.bool_))
+    def _texts(self, name: str) -> tuple[Ints, list[str | None]]:
+        column = pc.cast(self._column(name), pa.string()).dictionary_encode(null_encoding="encode")
+        return ints(column.indices), column.dictionary.to_pylist()
 
+    def _column(self, name: str) -> pa.Array:
+        if name.startswith("attributes."):
+            key = name.removeprefix("attributes.")
+            found = pc.map_lookup(self.batch.column("attributes"), key, "last")
+            return self._once(("column", name), lambda: found)
+        return self.batch.column(name)
 
-def column(name: str, batch: pa.RecordBatch) -> pa.Array:
-    """The column of a field, or of `attributes.<key>`."""
-    if name.startswith("attributes."):
-        key = name.removeprefix("attributes.")
-        return pc.map_lookup(batch.column("attributes"), key, "last")
-    return batch.column(name)
+    def _holds(self, name: str, test: Condition) -> Bools:
+        values = self._column(name)
+        if test.present is False:
+            return bools(pc.is_null(values))
+        holds = bools(pc.is_valid(values))
+        if test.any_of:
+            holds &= bools(pc.is_in(values, value_set=pa.array(test.any_of, values.type)))
+        if test.not_ is not None:
+            strange = pc.is_in(values, value_set=pa.array(test.excluded(), values.type))
+            holds &= ~bools(strange)
+        if test.gte is not None:
+            holds &= bools(pc.greater_equal(values, test.gte))
+        if test.lte is not None:
+            holds &= bools(pc.less_equal(values, test.lte))
+        if test.differs_from is not None:
+            holds &= bools(pc.not_equal(values, self._column(test.differs_from)))
+        return holds
 
+    def _valid(self, metric: Metric) -> Bools | None:
+        columns = [self.batch.column(name) for name in metric.value_fields()]
+        masks = [bools(column.is_valid()) for column in columns if column.null_count]
+        masks += [~_nans(column) for column in columns if pa.types.is_floating(column.type)]
+        valid = reduce(np.logical_and, masks, np.ones(len(self), np.bool_))
+        return None if valid.all() else valid
 
-def _holds(condition: Condition, values: pa.Array, batch: pa.RecordBatch) -> Bools:
-    if condition.present is False:
-        return _bools(pc.is_null(values))
-    holds = _bools(pc.is_valid(values))
-    if condition.any_of:
-        holds &= _bools(pc.is_in(values, value_set=pa.array(condition.any_of, values.type)))
-    if condition.not_ is not None:
-        strange = pc.is_in(values, value_set=pa.array(condition.excluded(), values.type))
-        holds &= ~_bools(strange)
-    if condition.gte is not None:
-        holds &= _bools(pc.greater_equal(values, condition.gte))
-    if condition.lte is not None:
-        holds &= _bools(pc.less_equal(values, condition.lte))
-    if condition.differs_from is not None:
-        holds &= _bools(pc.not_equal(values, column(condition.differs_from, batch)))
-    return holds
+    def _values(self, metric: Metric) -> Ints:
+        fields = metric.value_fields()
+        kind = field_kind(metric.family(), fields[0])
+        first = self.batch.column(fields[0])
+        if kind is datetime:
+            return ints(first) - ints(self.batch.column(fields[1]))
+        if kind is float:
+            given = np.where(_nans(first), 0.0, _floats(first))
+            clipped = np.clip(given, -LARGEST_FLOAT, LARGEST_FLOAT)
+            return np.asarray(np.rint(clipped * metric.value_scale()), np.int64)
+        return ints(first)
 
-
-def _values(metric: Metric, batch: pa.RecordBatch) -> Ints | None:
-    fields = metric.value_fields()
-    if not fields:
-        return None
-    kind = field_kind(metric.family(), fields[0])
-    first = batch.column(fields[0])
-    if kind is datetime:
-        return _ints(first) - _ints(batch.column(fields[1]))
-    if kind is float:
-        scaled = np.clip(first.to_numpy(zero_copy_only=False), -LARGEST_FLOAT, LARGEST_FLOAT)
-        return np.asarray(np.rint(scaled * metric.value_scale()), np.int64)
-    return _ints(first)
-
-
-def _series(metric: Metric, batch: pa.RecordBatch) -> tuple[Ints, list[Dimensions]]:
-    """The number of each row's series, and the dimension values of each number."""
-    if not metric.dimensions:
-        return np.zeros(batch.num_rows, np.int64), [()]
-    combined = np.zeros(batch.num_rows, np.int64)
-    labels: list[list[str]] = []
-    for name in metric.dimensions:
-        coded = pc.fill_null(pc.cast(column(name, batch), pa.string()), "").dictionary_encode()
-        labels.append(coded.dictionary.to_pylist())
-        combined = combined * max(len(labels[-1]), 1) + _ints(coded.indices)
-    distinct, series = np.unique(combined, return_inverse=True)
-    return series.astype(np.int64), [_split(int(code), labels) for code in distinct]
+    def _once(self, key: Any, make: Callable[[], T]) -> T:
+        if key not in self._made:
+            self._made[key] = make()
+        found: T = self._made[key]
+        return found
 
 
-def _split(code: int, labels: list[list[str]]) -> Dimensions:
-    parts = []
-    for values in reversed(labels):
-        code, index = divmod(code, max(len(values), 1))
-        parts.append(values[index])
-    return tuple(reversed(parts))
-
-
-def _ints(array: pa.Array) -> Ints:
+def ints(array: pa.Array) -> Ints:
+    """Integers or times (microseconds) as an array, 0 for null."""
     if pa.types.is_timestamp(array.type):
         array = array.cast(pa.int64())
+    if array.null_count:
+        array = pc.fill_null(array, 0)
     return np.asarray(array.to_numpy(zero_copy_only=False)).astype(np.int64, copy=False)
 
 
-def _bools(array: pa.Array) -> Bools:
+def bools(array: pa.Array) -> Bools:
+    """Truth values as an array, False for null."""
     return np.asarray(pc.fill_null(array, False).to_numpy(zero_copy_only=False), np.bool_)
 
 
-def _none(batch: pa.RecordBatch) -> Bools:
-    return np.zeros(batch.num_rows, np.bool_)
+def _floats(column: pa.Array) -> Floats:
+    return np.asarray(pc.fill_null(column, 0.0).to_numpy(zero_copy_only=False), np.float64)
+
+
+def _nans(column: pa.Array) -> Bools:
+    return np.isnan(_floats(column))

@@ -4,77 +4,111 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from nilo_schemas.catalogue import Catalogue, Metric, window_length
-from nilo_schemas.results import MetricPartial, MetricWindow
-from nilo_stream_processors.engine.cells import CellKey
-from nilo_stream_processors.engine.histogram import Buckets, quantiles
-from nilo_stream_processors.engine.partials import (
-    buckets_of,
-    cell_key,
-    histogram_of,
-    to_microseconds,
-    to_time,
-)
+import numpy as np
+
+from nilo_schemas.catalogue import Catalogue
+from nilo_stream_processors.engine import sums
+from nilo_stream_processors.engine.arrays import Bools
+from nilo_stream_processors.engine.entries import REST
+from nilo_stream_processors.engine.merged import Published
+from nilo_stream_processors.engine.pane_merge import PaneMerge
+from nilo_stream_processors.engine.partials import Partials
+from nilo_stream_processors.engine.plan import pane_length
+from nilo_stream_processors.engine.session_merge import SessionMerge
+from nilo_stream_processors.engine.windows import WindowRows
 
 Source = tuple[str, int]
+Merge = PaneMerge | SessionMerge
 SILENT = 2**62
 
 
-@dataclass
-class WindowState:
-    """One window: the newest partial of each source partition, and how it was published."""
+class Mark(NamedTuple):
+    """How far a source partition has come: its watermark in microseconds and its last offset.
 
-    partials: dict[Source, MetricPartial] = field(default_factory=dict)
-    revision: int = 0
-    final: bool = False
+    An idle one has nothing on its way: it holds up nobody.
+    """
+
+    watermark: int
+    last_offset: int
+    idle: bool
 
 
 @dataclass
 class MergeState:
     """What one partition of `metrics.partials` has become so far.
 
-    `marks` holds the watermark message of each source partition, `moved` those not stored yet;
-    `dirty` are changed windows, `again` recovered ones to be published as they are; `passed` is,
-    per topic, how far windows were closed and forgotten; `late` counts partials that came after.
+    `passed` is, per topic, the watermark at which windows were forgotten last. `refused` holds the
+    partials that came after that, until somebody takes them.
     """
 
-    windows: dict[CellKey, WindowState] = field(default_factory=dict)
-    marks: dict[Source, MetricPartial] = field(default_factory=dict)
-    dirty: set[CellKey] = field(default_factory=set)
-    again: set[CellKey] = field(default_factory=set)
-    moved: set[Source] = field(default_factory=set)
+    metrics: dict[str, list[Merge]]
+    marks: dict[Source, Mark] = field(default_factory=dict)
     passed: dict[str, int] = field(default_factory=dict)
-    late: int = 0
+    refused: list[Partials] = field(default_factory=list)
 
 
-def take(state: MergeState, partial: MetricPartial, grace: int) -> None:
-    """Take in one partial: a newer snapshot of the same source replaces the older one."""
-    source = (partial.source.topic, partial.source.partition)
-    if not partial.metric:
+def merge_state(catalogue: Catalogue) -> MergeState:
+    """The state before the first partial."""
+    merges: dict[str, list[Merge]] = {}
+    for name, metric in catalogue.metrics.items():
+        sessions = [window for window in metric.resolutions() if window.kind == "session"]
+        merges[name] = [SessionMerge(name, metric, window) for window in sessions]
+        if pane_length(metric):
+            merges[name].append(PaneMerge(name, metric))
+    return MergeState(merges)
+
+
+def take(state: MergeState, partials: Partials, marks: dict[Source, Mark], grace: int) -> None:
+    """Take in partials, and then the marks that came with them.
+
+    A metric that the catalogue does not have, or not with these sessions, is passed over.
+    """
+    _wake(state, partials)
+    for name in np.unique(partials.metric.astype(str)).tolist() if len(partials) else ():
+        mine = partials.metric == name
+        for merge in state.metrics.get(name, ()):
+            rows = mine & (partials.gap == _gap(merge)) & (partials.topic == merge.metric.event)
+            if rows.any():
+                _take(state, merge, partials.take(rows), grace)
+    for source, mark in marks.items():
         held = state.marks.get(source)
-        if held is None or held.source.last_offset <= partial.source.last_offset:
-            state.marks[source] = partial
-            state.moved.add(source)
-        return
-    _wake(state, source, partial)
-    key = cell_key(partial)
-    if key not in state.windows and key.end + grace <= state.passed.get(source[0], 0):
-        state.late += 1
-        return
-    window = state.windows.setdefault(key, WindowState())
-    older = window.partials.get(source)
-    if older is None or older.source.last_offset < partial.source.last_offset:
-        window.partials[source] = partial
-        state.dirty.add(key)
+        if held is None or held.last_offset <= mark.last_offset:
+            state.marks[source] = mark
 
 
-def _wake(state: MergeState, source: Source, partial: MetricPartial) -> None:
-    """New events end a source's idleness, though its next watermark message is still to come."""
-    mark = state.marks.get(source)
-    if mark is not None and mark.idle and mark.source.last_offset < partial.source.last_offset:
-        state.marks[source] = mark.model_copy(update={"idle": False})
-        state.moved.add(source)
+def _gap(merge: Merge) -> int:
+    return merge.gap if isinstance(merge, SessionMerge) else 0
+
+
+def _take(state: MergeState, merge: Merge, partials: Partials, grace: int) -> None:
+    topic = merge.metric.event
+    unknown = merge.unknown(partials, state.passed.get(topic, 0), grace)
+    if unknown.any():
+        offsets = partials.sums[sums.LAST]
+        seen = np.array([_seen(state, topic, number) for number in partials.partition.tolist()])
+        # What lies before its source's mark was here before the window was forgotten.
+        new = unknown & (offsets > seen)
+        if new.any():
+            state.refused.append(partials.take(new))
+        partials = partials.take(~unknown)
+    merge.take(partials)
+
+
+def _seen(state: MergeState, topic: str, partition: int) -> int:
+    mark = state.marks.get((topic, partition))
+    return -1 if mark is None else mark.last_offset
+
+
+def _wake(state: MergeState, partials: Partials) -> None:
+    """New events end a source's idleness, though its next mark is still to come."""
+    for source, mark in state.marks.items():
+        if not mark.idle:
+            continue
+        mine = (partials.topic == source[0]) & (partials.partition == source[1])
+        if (partials.sums[sums.LAST, mine] > mark.last_offset).any():
+            state.marks[source] = mark._replace(idle=False)
 
 
 def watermark(state: MergeState, topic: str, partitions: int) -> int:
@@ -87,101 +121,63 @@ def watermark(state: MergeState, topic: str, partitions: int) -> int:
     known = [mark for mark in marks if mark is not None]
     if len(known) < partitions:
         return 0
-    return min((to_microseconds(mark.watermark) for mark in known if not mark.idle), default=SILENT)
+    return min((mark.watermark for mark in known if not mark.idle), default=SILENT)
 
 
-def publish(
-    state: MergeState, catalogue: Catalogue, partitions_of: Callable[[str], int]
-) -> Iterator[tuple[CellKey, MetricWindow]]:
-    """The windows to publish now: changed ones, those the watermark has passed, recovered ones.
+def publish(state: MergeState, partitions_of: Callable[[str], int]) -> Iterator[Published]:
+    """The windows to publish now: those that changed or that the watermark has passed.
 
     A final window that changes again is published with the next revision.
+
+    Args:
+        partitions_of: the number of partitions of a topic; all of them must have reported.
     """
-    marks = {topic: watermark(state, topic, partitions_of(topic)) for topic in catalogue.topics()}
-    for key in sorted(state.windows):
-        window, metric = state.windows[key], catalogue.metrics.get(key.metric)
-        if metric is None:
-            continue
-        mark = marks[metric.event]
-        closes = not window.final and key.end <= mark
-        if not closes and key not in state.dirty and key not in state.again:
-            continue
-        window.revision += window.final and key in state.dirty
-        window.final |= closes
-        state.dirty.discard(key)
-        state.again.discard(key)
-        yield key, merged(key, window, metric, mark)
+    marks: dict[str, int] = {}
+    for merges in state.metrics.values():
+        for merge in merges:
+            topic = merge.metric.event
+            if topic not in marks:
+                marks[topic] = watermark(state, topic, partitions_of(topic))
+            yield from merge.publish(marks[topic])
 
 
-def expired(
-    state: MergeState, catalogue: Catalogue, partitions_of: Callable[[str], int], grace: int
-) -> list[CellKey]:
-    """Final windows that no event can reach any more; they are removed."""
-    for topic in catalogue.topics():
+def forget(state: MergeState, partitions_of: Callable[[str], int], grace: int) -> None:
+    """Forget what is past; of panes in longer windows that are open their sum is kept.
+
+    Silence forgets nothing: the next event may be as old as the last one.
+    """
+    for topic in {merge.metric.event for merges in state.metrics.values() for merge in merges}:
         mark = watermark(state, topic, partitions_of(topic))
         if mark != SILENT:
             state.passed[topic] = max(mark, state.passed.get(topic, 0))
-    gone = [key for key, window in state.windows.items() if _is_past(state, key, window, grace)]
-    for key in gone:
-        del state.windows[key]
-    return gone
+    for merges in state.metrics.values():
+        for merge in merges:
+            merge.expire(state.passed.get(merge.metric.event, 0), grace)
 
 
-def _is_past(state: MergeState, key: CellKey, window: WindowState, grace: int) -> bool:
-    topics = {topic for topic, _ in window.partials}
-    return window.final and all(key.end + grace <= state.passed.get(name, 0) for name in topics)
+def restore(
+    state: MergeState, partials: Partials, rows: WindowRows, again: Bools, grace: int
+) -> None:
+    """Put stored entries and windows back into a state of which only marks and `passed` are set.
+
+    Args:
+        again: which windows are to be published once more.
+    """
+    for name, merges in state.metrics.items():
+        mine, windows = partials.metric == name, rows.metric == name
+        for merge in merges:
+            wanted = [merge.gap] if isinstance(merge, SessionMerge) else [0, REST]
+            kept = partials.take(mine & np.isin(partials.gap, wanted))
+            forgotten = state.passed.get(merge.metric.event, 0) - grace
+            merge.restore(kept, rows.take(windows), again[windows], forgotten)
 
 
-def merged(key: CellKey, window: WindowState, metric: Metric, mark: int) -> MetricWindow:
-    """The window over all its partials; integers are added, so their order does not matter."""
-    partials = [window.partials[source] for source in sorted(window.partials)]
-    count, errors = sum(p.count for p in partials), sum(p.errors for p in partials)
-    sums = [p.sum for p in partials if p.sum is not None]
-    scale = metric.value_scale()
-    low = min((p.min for p in partials if p.min is not None), default=None)
-    high = max((p.max for p in partials if p.max is not None), default=None)
-    asked = set(metric.aggregates)
-    buckets = _merged_buckets(partials) if "quantiles" in asked else None
-    length = (key.end - key.start) / 1_000_000
-    return MetricWindow(
-        metric=key.metric,
-        unit=metric.unit,
-        window=_window_text(metric, length),
-        window_start=to_time(key.start),
-        window_end=to_time(key.end),
-        dimensions=partials[0].dimensions,
-        count=count,
-        errors=errors,
-        sum=sum(sums) / scale if sums and "sum" in asked else None,
-        min=low / scale if low is not None and "min" in asked else None,
-        max=high / scale if high is not None and "max" in asked else None,
-        mean=sum(sums) / scale / count if sums and count and "mean" in asked else None,
-        rate=count / length,
-        error_ratio=errors / count if count else 0.0,
-        quantiles=_quantiles(buckets, metric, low, high),
-        histogram=histogram_of(buckets, metric) if buckets is not None else None,
-        final=window.final,
-        revision=window.revision,
-        watermark=to_time(min(mark, key.end) if mark == SILENT else mark),
-        sources=[partial.source for partial in partials],
+def stored(state: MergeState, *, all_of_it: bool) -> tuple[Partials, WindowRows]:
+    """The entries and windows to keep: all, or what changed since the last time."""
+    kept = [
+        merge.stored(all_of_it=all_of_it) for merges in state.metrics.values() for merge in merges
+    ]
+    return (
+        Partials.joined([partials for partials, _ in kept]),
+        WindowRows.joined([rows for _, rows in kept]),
     )
-
-
-def _window_text(metric: Metric, seconds: float) -> str:
-    return next(text for text in metric.windows if window_length(text).total_seconds() == seconds)
-
-
-def _merged_buckets(partials: list[MetricPartial]) -> Buckets:
-    buckets = Buckets()
-    for partial in partials:
-        buckets.add(buckets_of(partial.histogram))
-    return buckets
-
-
-def _quantiles(
-    buckets: Buckets | None, metric: Metric, low: int | None, high: int | None
-) -> dict[str, float]:
-    if buckets is None or low is None or high is None:
-        return {}
-    scale = metric.value_scale()
-    return quantiles(buckets, metric.histogram_scale, metric.quantiles, low / scale, high / scale)

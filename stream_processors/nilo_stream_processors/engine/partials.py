@@ -1,128 +1,149 @@
-"""Cells as records of `metrics.partials`, and back: what stage 1 sends, stores and recovers."""
+"""Partials: snapshots of cells as columns, as they travel on `metrics.partials` and are stored.
+
+A later partial of the same cell and source replaces an earlier one. One that holds no events
+withdraws the cell: a session that grew at its beginning, or was joined to another.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
-from nilo_schemas.catalogue import Metric
-from nilo_schemas.results import Histogram, MetricPartial, SourceRange
-from nilo_stream_processors.engine.aggregate import SourceState
-from nilo_stream_processors.engine.cells import Cell, CellKey
-from nilo_stream_processors.engine.histogram import Buckets
+import numpy as np
+import pyarrow as pa
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
+from nilo_stream_processors.engine import sums
+from nilo_stream_processors.engine.arrays import Bools, Ints
+from nilo_stream_processors.engine.tallies import Bins, spans
 
-
-def to_time(microseconds: int) -> datetime:
-    """The UTC time of microseconds since the epoch."""
-    return EPOCH + microseconds * MICROSECOND
-
-
-def to_microseconds(time: datetime) -> int:
-    """Microseconds since the epoch."""
-    return (time - EPOCH) // MICROSECOND
-
-
-def partial_of(
-    key: CellKey, cell: Cell, metric: Metric, source: tuple[str, int], watermark: int
-) -> MetricPartial:
-    """The snapshot of a cell; `source` is the topic and partition of its events."""
-    has_value = metric.value is not None
-    return MetricPartial(
-        metric=key.metric,
-        dimensions=dict(zip(metric.dimensions, key.dimensions, strict=True)),
-        window_start=to_time(key.start),
-        window_end=to_time(key.end),
-        source=SourceRange(
-            topic=source[0],
-            partition=source[1],
-            first_offset=cell.first_offset,
-            last_offset=cell.last_offset,
+Texts = np.ndarray[Any, np.dtype[np.object_]]
+_DICTIONARY = pa.dictionary(pa.int32(), pa.string())
+_INT_LIST = pa.list_(pa.int64())
+_TEXTS = ("metric", "series", "topic")
+_INTS = ("partition", "pane", "gap", "start", "end")
+_KEY = (*_TEXTS, "partition", "pane", "gap", "start")
+_BINS = ("buckets", "registers")
+SCHEMA = pa.schema(
+    [
+        *(pa.field(name, _DICTIONARY, nullable=False) for name in _TEXTS),
+        *(pa.field(name, pa.int64(), nullable=False) for name in (*_INTS, *sums.FIELDS)),
+        *(
+            pa.field(f"{name}{part}", _INT_LIST, nullable=False)
+            for name in _BINS
+            for part in ("", "_counts")
         ),
-        watermark=to_time(watermark),
-        count=cell.count,
-        errors=cell.errors,
-        value_scale=metric.value_scale(),
-        sum=cell.sum if has_value else None,
-        min=cell.low,
-        max=cell.high,
-        histogram=histogram_of(cell.buckets, metric) if "quantiles" in metric.aggregates else None,
-    )
+    ]
+)
 
 
-def watermark_of(source: tuple[str, int], state: SourceState) -> MetricPartial:
-    """A partial without a metric: how far the source partition has come, and whether it is idle."""
-    mark = to_time(state.watermark)
-    return MetricPartial(
-        metric="",
-        dimensions={},
-        window_start=mark,
-        window_end=mark,
-        source=SourceRange(
-            topic=source[0], partition=source[1], first_offset=0, last_offset=state.last_offset
-        ),
-        watermark=mark,
-        idle=state.idle,
-        count=0,
-        errors=0,
-        value_scale=1,
-    )
+@dataclass(frozen=True)
+class Partials:
+    """Many partials as columns of equal length.
 
-
-def restore(state: SourceState, partial: MetricPartial, metric: Metric | None) -> None:
-    """Put a stored partial back into the state of its source partition.
-
-    A metric that the catalogue no longer has is dropped.
+    `series` is the JSON list of the labels; `topic` and `partition` name the source; `pane` and
+    `gap` say what kind of cell it is (see `plan.Grouping`); `start` and `end` are in microseconds,
+    for a session those of its first and last event. `sums` has shape (fields, length).
     """
-    state.recovered_offset = max(state.recovered_offset, partial.source.last_offset)
-    if not partial.metric:
-        state.watermark = max(state.watermark, to_microseconds(partial.watermark))
-        state.last_offset = max(state.last_offset, partial.source.last_offset)
-        state.idle = partial.idle
-    elif metric is not None:
-        state.cells[cell_key(partial)] = _cell(partial)
+
+    metric: Texts
+    series: Texts
+    topic: Texts
+    partition: Ints
+    pane: Ints
+    gap: Ints
+    start: Ints
+    end: Ints
+    sums: Ints
+    buckets: Bins
+    registers: Bins
+
+    def __len__(self) -> int:
+        return len(self.metric)
+
+    def take(self, rows: Ints | Bools) -> Partials:
+        """The given rows, by number or by a mask."""
+        numbers: Ints = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows.astype(np.int64)
+        columns = [getattr(self, field.name) for field in fields(self)]
+        return Partials(*(_taken(column, numbers) for column in columns))
+
+    def newest(self) -> Partials:
+        """The last row of each cell and source."""
+        rows = zip(*(getattr(self, name).tolist() for name in _KEY), strict=True)
+        last = {key: row for row, key in enumerate(rows)}
+        return self.take(np.fromiter(last.values(), np.int64, len(last)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Partials]) -> Partials:
+        """Several one after another; of nothing, an empty one."""
+        parts = parts or [from_arrow(SCHEMA.empty_table().to_batches()[0])]
+        columns = ([getattr(part, field.name) for part in parts] for field in fields(cls))
+        return cls(*(_joined(column) for column in columns))
 
 
-def cell_key(partial: MetricPartial) -> CellKey:
-    """Which window of which series a partial is of."""
-    return CellKey(
-        partial.metric,
-        to_microseconds(partial.window_start),
-        to_microseconds(partial.window_end),
-        tuple(partial.dimensions.values()),
+def withdrawals(
+    metric: str, sessions: tuple[Texts, Ints], source: tuple[str, int], gap: int, offset: int
+) -> Partials:
+    """Partials without events: the sessions of these series and starts are no more."""
+    series, start = sessions
+    count = len(series)
+    block = sums.empty(count)
+    block[sums.LAST] = offset
+    none = Bins(np.zeros(count, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
+    names = np.full(count, metric, np.object_), series, np.full(count, source[0], np.object_)
+    where = np.full(count, source[1]), np.zeros(count, np.int64), np.full(count, gap)
+    return Partials(*names, *where, start, start, block, none, none)
+
+
+def _taken(column: Any, rows: Ints) -> Any:
+    if not isinstance(column, Bins):
+        return column[..., rows]
+    begin = np.cumsum(column.lengths) - column.lengths
+    places = spans(begin[rows], column.lengths[rows])
+    return Bins(column.lengths[rows], column.bins[places], column.counts[places])
+
+
+def _joined(columns: list[Any]) -> Any:
+    if not isinstance(columns[0], Bins):
+        return np.concatenate(columns, axis=-1)
+    return Bins(
+        *(
+            np.concatenate([getattr(one, part) for one in columns])
+            for part in ("lengths", "bins", "counts")
+        )
     )
 
 
-def _cell(partial: MetricPartial) -> Cell:
-    return Cell(
-        first_offset=partial.source.first_offset,
-        last_offset=partial.source.last_offset,
-        count=partial.count,
-        errors=partial.errors,
-        sum=partial.sum or 0,
-        low=partial.min,
-        high=partial.max,
-        buckets=buckets_of(partial.histogram),
-    )
+def to_arrow(partials: Partials) -> pa.RecordBatch:
+    """The partials as an Arrow batch of SCHEMA."""
+    texts = [pa.array(getattr(partials, name), pa.string()).dictionary_encode() for name in _TEXTS]
+    columns = [*texts, *(pa.array(getattr(partials, name)) for name in _INTS)]
+    columns += [pa.array(row) for row in partials.sums]
+    for name in _BINS:
+        bins = getattr(partials, name)
+        ends = pa.array(np.concatenate([[0], np.cumsum(bins.lengths)]), pa.int32())
+        columns += [
+            pa.ListArray.from_arrays(ends, pa.array(part)) for part in (bins.bins, bins.counts)
+        ]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
-def histogram_of(buckets: Buckets, metric: Metric) -> Histogram:
-    """The histogram record of counts."""
-    indexes = sorted(buckets.counts)
-    return Histogram(
-        scale=metric.histogram_scale,
-        zero=buckets.zero,
-        negative=buckets.negative,
-        indexes=indexes,
-        counts=[buckets.counts[index] for index in indexes],
-    )
+def from_arrow(batch: pa.RecordBatch) -> Partials:
+    """The partials of an Arrow batch of SCHEMA."""
+    texts = [batch.column(name).cast(pa.string()) for name in _TEXTS]
+    columns: list[Any] = [
+        *(np.asarray(text.to_numpy(zero_copy_only=False), np.object_) for text in texts),
+        *(_ints(batch.column(name)) for name in _INTS),
+        np.stack([_ints(batch.column(name)) for name in sums.FIELDS]),
+        *(_bins(batch, name) for name in _BINS),
+    ]
+    return Partials(*columns)
 
 
-def buckets_of(histogram: Histogram | None) -> Buckets:
-    """The counts of a histogram record; empty for none."""
-    if histogram is None:
-        return Buckets()
-    counts = Counter(dict(zip(histogram.indexes, histogram.counts, strict=True)))
-    return Buckets(histogram.zero, histogram.negative, counts)
+def _ints(column: pa.Array) -> Ints:
+    return np.asarray(column.to_numpy(zero_copy_only=False), np.int64)
+
+
+def _bins(batch: pa.RecordBatch, name: str) -> Bins:
+    bins, counts = batch.column(name), batch.column(f"{name}_counts")
+    return Bins(_ints(bins.value_lengths()), _ints(bins.flatten()), _ints(counts.flatten()))

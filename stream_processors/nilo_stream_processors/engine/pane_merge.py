@@ -1,0 +1,183 @@
+"""Stage 2 for one metric's tumbling, hopping and rolled-up windows: merges of its panes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from nilo_schemas.catalogue import Metric
+from nilo_stream_processors.engine.arrays import Bools, Ints
+from nilo_stream_processors.engine.entries import REST, Entries
+from nilo_stream_processors.engine.merged import Published, content_of
+from nilo_stream_processors.engine.partials import Partials
+from nilo_stream_processors.engine.plan import grids, microseconds, pane_length
+from nilo_stream_processors.engine.windows import WindowRows, Windows
+
+
+class PaneMerge:
+    """The panes of all source partitions, and the windows that they make up.
+
+    The metric's own windows are published whenever they change, its rollups when a window of the
+    longest own length has passed, and all of them when they become final or change after that.
+    """
+
+    def __init__(self, name: str, metric: Metric) -> None:
+        self.name, self.metric = name, metric
+        self.pane = pane_length(metric)
+        windows = [window for window in metric.resolutions() if window.kind != "session"]
+        self.windows = [
+            Windows(window.text, length, phase)
+            for window in windows
+            for length, phase in grids(window)
+        ]
+        own = set(metric.windows)
+        self._eager = [grid.text in own for grid in self.windows]
+        self._beat = max(microseconds(window.length) for window in windows if window.text in own)
+        self._beats = 0
+        self.entries = Entries(name, metric, len(self.windows))
+
+    def unknown(self, partials: Partials, passed: int, grace: int) -> Bools:
+        """Partials of panes that are forgotten already."""
+        past = partials.start + self.pane + grace <= passed
+        return past & ~self.entries.known(partials) if past.any() else past
+
+    def take(self, partials: Partials) -> None:
+        """Take in snapshots of panes; a newer one of the same source replaces the older one."""
+        slots, replaced = self.entries.put(partials)
+        self._link(slots, replaced)
+        for grid, windows in zip(self.windows, self.entries.windows, strict=True):
+            grid.changed[windows[slots]] = True
+
+    def _link(self, slots: Ints, replaced: Ints) -> None:
+        """Note which windows new entries count into: the same as those that they replaced."""
+        entries, known = self.entries, replaced >= 0
+        entries.windows[:, slots[known]] = entries.windows[:, replaced[known]]
+        new = slots[~known]
+        for number, grid in enumerate(self.windows):
+            starts = grid.starts(entries.start[new]).tolist()
+            series = entries.series[new].tolist()
+            entries.windows[number, new] = [
+                grid.number(*window) for window in zip(series, starts, strict=True)
+            ]
+
+    def publish(self, watermark: int) -> Iterator[Published]:
+        """The windows that are due at this watermark."""
+        beat = watermark // self._beat != self._beats
+        self._beats = watermark // self._beat
+        for number, grid in enumerate(self.windows):
+            due = grid.close(watermark) | grid.again
+            due |= grid.changed & (grid.final | self._eager[number] | beat)
+            numbers = np.flatnonzero(due)
+            if len(numbers):
+                numbers = numbers[np.argsort(grid.start[numbers], kind="stable")]
+                yield self._published(number, numbers, watermark)
+                grid.changed[numbers] = grid.again[numbers] = False
+                grid.unsaved[numbers] = True
+
+    def _published(self, number: int, numbers: Ints, watermark: int) -> Published:
+        grid, entries = self.windows[number], self.entries
+        # Behind the last window stands the owner of entries that are in none: nobody.
+        owners = np.full(len(grid.start) + 1, -1)
+        owners[numbers] = np.arange(len(numbers))
+        members = owners[entries.windows[number]]
+        rows = np.flatnonzero((members >= 0) & entries.live)
+        start = grid.start[numbers]
+        end = start + grid.length
+        return Published(
+            name=self.name,
+            metric=self.metric,
+            window=grid.text,
+            series=grid.series[numbers],
+            start=start,
+            end=end,
+            final=grid.final[numbers],
+            revision=grid.revision[numbers],
+            watermark=np.minimum(watermark, end),
+            content=content_of(entries, rows, members[rows], len(numbers)),
+        )
+
+    def expire(self, passed: int, grace: int) -> None:
+        """Forget what no event can reach; of panes in open windows their sum stays as a rest."""
+        entries = self.entries
+        past = np.flatnonzero(entries.live & (entries.end + grace <= passed))
+        panes = past[entries.gap[past] != REST]
+        for number, grid in enumerate(self.windows):
+            windows = entries.windows[number, panes]
+            ends = grid.start[windows] + grid.length
+            open_ = (windows >= 0) & (ends + grace > passed)
+            if open_.any():
+                self._keep_rest(number, panes[open_])
+        if len(past):
+            entries.forget(past)
+        for grid in self.windows:
+            grid.forget(passed, grace)
+
+    def _keep_rest(self, number: int, panes: Ints) -> None:
+        entries, grid = self.entries, self.windows[number]
+        kept = entries.stored(panes, self.metric.event)
+        windows = entries.windows[number, panes]
+        slots = []
+        for row, window in enumerate(windows.tolist()):
+            start = int(grid.start[window])
+            key = (str(kept.series[row]), start, grid.length, int(kept.partition[row]))
+            slots.append(entries.rest(key, start + grid.length, number, window))
+        entries.join(np.array(slots, np.int64), self.name, kept)
+        entries.dirty[slots] = True
+
+    def stored(self, *, all_of_it: bool) -> tuple[Partials, WindowRows]:
+        """What to keep in the state: all, or what changed since the last time."""
+        entries = self.entries
+        slots = entries.slots()
+        slots = slots if all_of_it else slots[entries.dirty[slots]]
+        entries.dirty[:] = False
+        found = []
+        for grid in self.windows:
+            numbers = np.flatnonzero(grid.live() & (grid.unsaved | all_of_it))
+            grid.unsaved[:] = False
+            found.append(
+                WindowRows.of(
+                    (self.name, grid.text),
+                    grid.series[numbers],
+                    grid.start[numbers],
+                    grid.start[numbers] + grid.length,
+                    grid.revision[numbers],
+                    grid.final[numbers],
+                )
+            )
+        return entries.stored(slots, self.metric.event), WindowRows.joined(found)
+
+    def restore(self, partials: Partials, rows: WindowRows, again: Bools, forgotten: int) -> None:
+        """Put stored entries and windows back; those marked `again` are published once more.
+
+        What ended at `forgotten` or earlier was forgotten, or lives on in a rest.
+        """
+        partials = partials.take(partials.end > forgotten)
+        rest = partials.gap == REST
+        self._restore_panes(partials.take(~rest))
+        for number, grid in enumerate(self.windows):
+            mine = rest & (partials.pane == grid.length)
+            mine &= partials.start == grid.starts(partials.start)
+            slots, _ = self.entries.put(partials.take(mine))
+            self.entries.windows[number, slots] = [
+                grid.number(self.entries.series[slot], int(self.entries.start[slot]))
+                for slot in slots.tolist()
+            ]
+            self._restore_windows(grid, rows, again)
+        self.entries.dirty[:] = False
+
+    def _restore_panes(self, partials: Partials) -> None:
+        """Panes of another length, of an earlier catalogue, go to the pane where they begin."""
+        starts = partials.start // self.pane * self.pane
+        lengths = np.full(len(partials), self.pane)
+        moved = replace(partials, start=starts, end=starts + self.pane, pane=lengths)
+        slots, replaced = self.entries.put(moved)
+        self._link(slots, replaced)
+
+    def _restore_windows(self, grid: Windows, rows: WindowRows, again: Bools) -> None:
+        mine = (rows.window == grid.text) & (rows.start == grid.starts(rows.start))
+        for row in np.flatnonzero(mine).tolist():
+            number = grid.number(str(rows.series[row]), int(rows.start[row]))
+            grid.revision[number], grid.final[number] = rows.revision[row], rows.final[row]
+            grid.again[number] = again[row]

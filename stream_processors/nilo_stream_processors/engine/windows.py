@@ -1,0 +1,128 @@
+"""The windows of one grid: how each was published last, and which are to be published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from nilo_stream_processors.engine.arrays import Bools, Ints
+from nilo_stream_processors.engine.partials import Texts
+
+FIRST_CAPACITY = 64
+
+
+@dataclass(frozen=True)
+class WindowRows:
+    """How windows were published last, as columns of equal length; times in microseconds."""
+
+    metric: Texts
+    window: Texts
+    series: Texts
+    start: Ints
+    end: Ints
+    revision: Ints
+    final: Bools
+
+    def __len__(self) -> int:
+        return len(self.metric)
+
+    @classmethod
+    def of(cls, name: tuple[str, str], series: Texts, *columns: Any) -> WindowRows:
+        """Rows of one metric and one text of a window; the other columns in their order."""
+        metric, window = (np.full(len(series), text, np.object_) for text in name)
+        return cls(metric, window, series, *columns)
+
+    @classmethod
+    def joined(cls, parts: Sequence[WindowRows]) -> WindowRows:
+        """Several one after another; at least one."""
+        names = [field.name for field in fields(cls)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def to_arrow(self) -> pa.RecordBatch:
+        """The rows as an Arrow batch."""
+        columns = {field.name: pa.array(getattr(self, field.name)) for field in fields(self)}
+        return pa.RecordBatch.from_pydict(columns)
+
+    @classmethod
+    def from_arrow(cls, batch: pa.RecordBatch) -> WindowRows:
+        """The rows of an Arrow batch."""
+        columns: list[Any] = [
+            batch.column(field.name).to_numpy(zero_copy_only=False) for field in fields(cls)
+        ]
+        return cls(*columns)
+
+    def take(self, rows: Ints | Bools) -> WindowRows:
+        """The given rows, by number or by a mask."""
+        return WindowRows(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
+class Windows:
+    """Windows of one length and phase by (series, start); times in microseconds.
+
+    `changed` marks windows whose content is newer than what was published, `again` those that
+    were published by a worker that may have died before it was done.
+    """
+
+    columns = ("series", "start", "revision", "final", "changed", "again", "unsaved")
+
+    def __init__(self, text: str, length: int, phase: int) -> None:
+        self.text, self.length, self.phase = text, length, phase
+        self.series = np.full(FIRST_CAPACITY, None, np.object_)
+        self.start = np.zeros(FIRST_CAPACITY, np.int64)
+        self.revision = np.zeros(FIRST_CAPACITY, np.int64)
+        self.final = np.zeros(FIRST_CAPACITY, np.bool_)
+        self.changed = np.zeros(FIRST_CAPACITY, np.bool_)
+        self.again = np.zeros(FIRST_CAPACITY, np.bool_)
+        self.unsaved = np.zeros(FIRST_CAPACITY, np.bool_)
+        self._found: dict[tuple[str, int], int] = {}
+        self._free = list(range(FIRST_CAPACITY))
+
+    def starts(self, times: Ints) -> Ints:
+        """The start of the window that each time falls into."""
+        return times - (times - self.phase) % self.length
+
+    def number(self, series: str, start: int) -> int:
+        """The number of a window, which is made when there is none."""
+        found = self._found.get((series, start))
+        if found is not None:
+            return found
+        if not self._free:
+            self._grow()
+        number = self._found[series, start] = self._free.pop()
+        self.series[number], self.start[number] = series, start
+        return number
+
+    def live(self) -> Bools:
+        """Which numbers are those of a window."""
+        found: Bools = self.series != None  # noqa: E711  an array is compared by element
+        return found
+
+    def close(self, watermark: int) -> Bools:
+        """Windows that become final now; those that were and have changed get a new revision."""
+        live = self.live()
+        self.revision[self.final & self.changed] += 1
+        closing = live & ~self.final & (self.start + self.length <= watermark)
+        self.final |= closing
+        return closing
+
+    def forget(self, passed: int, grace: int) -> None:
+        """Forget final windows that no event can reach any more."""
+        past = self.live() & self.final & (self.start + self.length + grace <= passed)
+        numbers = np.flatnonzero(past)
+        for number in numbers.tolist():
+            del self._found[self.series[number], int(self.start[number])]
+        for name in self.columns:
+            getattr(self, name)[numbers] = None if name == "series" else 0
+        self._free += numbers.tolist()
+
+    def _grow(self) -> None:
+        more = len(self.start)
+        self._free = list(range(more, 2 * more))
+        for name in self.columns:
+            column = getattr(self, name)
+            blank = np.full(more, None if name == "series" else 0, column.dtype)
+            setattr(self, name, np.concatenate([column, blank]))

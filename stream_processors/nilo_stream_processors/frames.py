@@ -1,0 +1,57 @@
+"""Arrow batches as bytes: the messages of `metrics.partials`, and the parts of stored state.
+
+A frame is one Arrow IPC stream of one batch; what goes with it (marks, offsets) is JSON in the
+metadata of its schema. Any Arrow library reads it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from nilo_stream_processors.engine.partials import Partials
+
+# Of a part of many partials: well below Kafka's usual limit of 1 MiB for a message.
+PART_BYTES = 400_000
+_ROW_BYTES, _BIN_BYTES = 250, 16
+_KEY = b"nilo"
+
+
+def to_frame(batch: pa.RecordBatch, header: dict[str, Any]) -> bytes:
+    """The bytes of a batch with a header."""
+    sink = pa.BufferOutputStream()
+    schema = batch.schema.with_metadata({_KEY: json.dumps(header).encode()})
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_batch(batch.replace_schema_metadata(schema.metadata))
+    found: bytes = sink.getvalue().to_pybytes()
+    return found
+
+
+def from_frame(frame: bytes, schema: pa.Schema | None = None) -> tuple[pa.RecordBatch, Any]:
+    """The batch and the header of a frame.
+
+    Args:
+        schema: what the batch must be; None to take any.
+
+    Raises:
+        ValueError: the bytes are no such frame.
+    """
+    with pa.ipc.open_stream(frame) as reader:
+        batch = reader.read_next_batch()
+    if schema is not None and batch.schema != schema:
+        raise ValueError("the columns are not those of this version")
+    batch.validate(full=True)
+    metadata = batch.schema.metadata or {}
+    return batch, json.loads(metadata.get(_KEY, b"null"))
+
+
+def in_parts(partials: Partials) -> list[Partials]:
+    """The partials in parts of about PART_BYTES; of none, one empty part."""
+    bins = partials.buckets.lengths + partials.registers.lengths
+    ends = np.cumsum(_ROW_BYTES + _BIN_BYTES * bins)
+    parts = int(ends[-1]) // PART_BYTES + 1 if len(ends) else 1
+    edges = np.searchsorted(ends, np.arange(1, parts) * PART_BYTES)
+    return [partials.take(rows) for rows in np.split(np.arange(len(partials)), edges)]

@@ -1,0 +1,92 @@
+"""The state of a stage in Kafka: journals in a Faust table, written at commits, read once."""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import faust
+import pyarrow as pa
+
+from nilo_stream_processors.changelog import Changelog
+from nilo_stream_processors.frames import from_frame, to_frame
+from nilo_stream_processors.journal import Journal, Part, Stamp, chains, next_epoch
+
+
+class Stored(NamedTuple):
+    """A part of stored state: its batch and its header, and whether its generation is the last.
+
+    What the last generation holds may not have been published.
+    """
+
+    batch: pa.RecordBatch
+    header: dict[str, Any]
+    last: bool
+
+
+class StateLog:
+    """Named states, each belonging to one partition of the table."""
+
+    def __init__(self, app: faust.App, name: str, partitions: int) -> None:
+        self._app: Any = app
+        self._changelog = Changelog(app, name, partitions)
+        self._journals: dict[str, Journal] = {}
+        self._stale: dict[str, list[tuple[int, bytes]]] = {}
+
+    def on_recovered(self, callback: Any) -> None:
+        """Call an async function after each recovery, before reading goes on."""
+        self._changelog.on_recovered(callback)
+
+    def recovered(self) -> dict[str, list[Stored]]:
+        """The newest state of each name; writing goes on under a new epoch."""
+        parts: dict[str, list[Part]] = defaultdict(list)
+        where: dict[Stamp, int] = {}
+        for partition, key, frame in self._changelog.entries():
+            stamp = Stamp.from_bytes(key)
+            _, header = from_frame(frame)
+            parts[stamp.name].append(Part(stamp, header["generation"], header["parts"], frame))
+            where[stamp] = partition
+        generation = int(self._app.consumer_generation_id)
+        self._journals, self._stale = {}, {}
+        for name, mine in parts.items():
+            self._journals[name] = Journal(name, next_epoch(mine, generation))
+            self._stale[name] = [(where[part.stamp], part.stamp.to_bytes()) for part in mine]
+        found = chains(part for mine in parts.values() for part in mine)
+        return {name: list(_stored(chain.generations)) for name, chain in found.items()}
+
+    def wants_snapshot(self, name: str) -> bool:
+        """Whether the next generation of a state must be a snapshot, that is, all of it."""
+        return name not in self._journals or self._journals[name].wants_snapshot()
+
+    def write(
+        self,
+        partition: int,
+        name: str,
+        batches: list[pa.RecordBatch],
+        header: dict[str, Any],
+        *,
+        snapshot: bool,
+    ) -> Iterator[Future[Any]]:
+        """Write a generation; the futures are done when the broker has it."""
+        if name not in self._journals:
+            epoch = next_epoch([], int(self._app.consumer_generation_id))
+            self._journals[name] = Journal(name, epoch)
+        journal = self._journals[name]
+        if not snapshot:
+            # The snapshot of this epoch is with the broker: what was there before may go.
+            for where, key in self._stale.pop(name, []):
+                yield self._changelog.put(where, key, None)
+        stamps = journal.stamps(len(batches), snapshot=snapshot)
+        header = header | {"generation": journal.generation, "parts": len(batches)}
+        for stamp, batch in zip(stamps, batches, strict=True):
+            frame = to_frame(batch, header)
+            journal.wrote(len(frame), snapshot=snapshot)
+            yield self._changelog.put(partition, stamp.to_bytes(), frame)
+
+
+def _stored(generations: list[list[Part]]) -> Iterator[Stored]:
+    for parts in generations:
+        for part in parts:
+            yield Stored(*from_frame(part.frame), last=parts is generations[-1])
