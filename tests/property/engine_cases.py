@@ -68,6 +68,9 @@ METRICS = {
     "hopping": _metric(
         **_CALL, value="input_tokens", dimensions=["model"], windows=["30s/10s", "40s/20s"]
     ),
+    "twins": _metric(
+        **_CALL, **_DURATION, dimensions=["provider"], windows=["40s/20s", "40s", "1m"], rollups=[]
+    ),
     "session": _metric(
         **_DURATION,
         dimensions=["session_id"],

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nilo_schemas.catalogue import Metric
-from tests.property.engine_cases import Case, cases, engine_windows
-from tests.property.reference import Key, reference_windows
+from tests.property.engine_cases import Case, cases
+from tests.property.engine_run import Run, Step, run
+from tests.property.reference import reference_refused, reference_windows
 
 MANY = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -41,9 +42,11 @@ def expected(metric: Metric, window: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def assert_equal(case: Case, found: Mapping[Key, dict[str, Any]]) -> None:
-    """The published windows are those of the reference, field by field."""
-    wanted = reference_windows(case.events, case.metrics, **case.rules)
+def assert_equal(case: Case, ran: Run) -> None:
+    """The published windows are those of the reference, field by field; so are dead letters."""
+    bounds = {name: value for name, value in case.rules.items() if name != "series_cap"}
+    assert ran.refused == reference_refused(case.events, case.metrics, **bounds)
+    wanted, found = reference_windows(case.events, case.metrics, **case.rules), ran.windows
     assert sorted(found) == sorted(wanted)
     for key, window in wanted.items():
         metric, mine = case.metrics[key[0]], found[key]
@@ -72,7 +75,7 @@ def assert_estimates(metric: Metric, mine: Mapping[str, Any], window: Mapping[st
     assert mine["quantiles"].keys() == exact.keys()
     for name, value in exact.items():
         # Values below zero have no buckets: of them only the least is known.
-        wanted = min(value, 0) and window["min"] or value
+        wanted = (min(value, 0) and window["min"]) or value
         tolerance = (base - 1) / (base + 1) + 1e-9
         assert math.isclose(mine["quantiles"][name], wanted / scale, rel_tol=tolerance), name
     if "distinct" not in metric.aggregates:
@@ -81,29 +84,27 @@ def assert_estimates(metric: Metric, mine: Mapping[str, Any], window: Mapping[st
         assert math.isclose(mine["distinct"], window["distinct"], abs_tol=0.01)
 
 
-_cuts = st.lists(st.integers(0, 60), max_size=6)
+_what = st.sampled_from(["feed"] * 4 + ["commit"] * 2 + ["snapshot", "crash"] + ["commit, crash"])
+_feeds = st.builds(Step, st.integers(0, 9), st.just("feed"), st.integers(1, 20))
+_source_steps = st.lists(st.builds(Step, st.integers(0, 9), _what, st.integers(1, 20)), max_size=40)
+_steps = st.lists(
+    st.builds(Step, st.none() | st.integers(0, 9), _what, st.integers(1, 20)), max_size=60
+)
 
 
 @MANY
-@given(cases(), _cuts)
-def test_windows_equal_the_reference(case: Case, cuts: list[int]) -> None:
-    assert_equal(case, engine_windows(case, cuts))
+@given(cases())
+def test_windows_equal_the_reference(case: Case) -> None:
+    assert_equal(case, run(case))
 
 
 @MANY
-@given(cases(), _cuts, _cuts)
-def test_restarts_from_the_changelog_change_nothing(
-    case: Case, cuts: list[int], restarts: list[int]
-) -> None:
-    assert_equal(case, engine_windows(case, cuts, restarts=restarts))
+@given(cases(), _steps)
+def test_crashes_of_both_stages_change_no_window(case: Case, steps: list[Step]) -> None:
+    assert_equal(case, run(case, steps))
 
 
 @MANY
-@given(cases(), _cuts, _cuts, st.booleans())
-def test_cuts_restarts_and_doubled_snapshots_change_no_byte(
-    case: Case, cuts: list[int], restarts: list[int], doubled: bool
-) -> None:
-    whole = engine_windows(case, [])
-    pieces = engine_windows(case, cuts, restarts=restarts, doubled=doubled)
-
-    assert repr(whole) == repr(pieces)
+@given(cases(), _source_steps)
+def test_cuts_and_crashes_of_stage_1_change_no_byte(case: Case, steps: list[Step]) -> None:
+    assert repr(run(case).windows) == repr(run(case, steps).windows)
