@@ -113,22 +113,75 @@ def _skewed(rng: random.Random, middle: int) -> int:
     return round(middle * rng.lognormvariate(0, 1.2))
 
 
-class Feeder(threading.Thread):
-    """Sends the load at its pace; outlasts restarts of the broker."""
+class Sender:
+    """Sends events to partitions of its callers' choice; outlasts restarts of the broker."""
 
-    def __init__(self, settings: Settings, load: Load) -> None:
-        super().__init__(name="feeder", daemon=True)
-        self._settings, self._load = settings, load
+    def __init__(self, settings: Settings) -> None:
         self._topic = settings.topic_prefix + LlmEvent.kafka_topic
         self._schema_id = Registry(settings).schema_id(LlmEvent)
         self._failures: list[str] = []
+        self._producer = Producer(
+            quiet_config(
+                settings,
+                enable_idempotence=True,
+                compression_type="lz4",
+                linger_ms=5,
+                delivery_timeout_ms=DELIVERY_MS,
+            )
+        )
+        self.sent = 0
+
+    def send(self, partition: int, event: LlmEvent) -> None:
+        """Queue an event; waits while the queue is full."""
+        value, key = encode(event, self._schema_id), event.key.encode()
+        while True:
+            try:
+                self._producer.produce(
+                    self._topic, value, key, partition=partition, on_delivery=self._report
+                )
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                self.sent += 1
+                self._producer.poll(0)
+                return
+
+    def finish(self) -> int:
+        """Wait until Kafka has acknowledged all, and return their number.
+
+        Raises:
+            RuntimeError: an event did not arrive.
+        """
+        while self._producer.flush(1):
+            pass
+        if self._failures:
+            raise RuntimeError(f"{len(self._failures)} events not sent: {self._failures[0]}")
+        return self.sent
+
+    def _report(self, error: Any, _message: Any) -> None:
+        if error is not None:
+            self._failures.append(error.str())
+
+
+class Feeder(threading.Thread):
+    """Sends a load at its pace; `acknowledged_at` is when Kafka had all (seconds since 1970)."""
+
+    def __init__(self, settings: Settings, load: Load) -> None:
+        super().__init__(name="feeder", daemon=True)
+        self._settings, self._load, self._sender = settings, load, Sender(settings)
         self._broken: BaseException | None = None
-        self.sent, self.acknowledged_at = 0, 0.0  # seconds since 1970
+        self.acknowledged_at = 0.0
 
     def run(self) -> None:
         """Send all, and wait until Kafka has acknowledged all."""
         try:
-            self._send_all()
+            begin = time.monotonic()
+            for sent in make_events(self._load, self._settings):
+                ahead = begin + sent.due - time.monotonic()
+                if ahead > 0.02:
+                    time.sleep(ahead)
+                self._sender.send(sent.partition, sent.event)
+            self._sender.finish()
             self.acknowledged_at = time.time()
         except BaseException as error:
             self._broken = error
@@ -138,47 +191,4 @@ class Feeder(threading.Thread):
         self.join()
         if self._broken:
             raise self._broken
-        if self._failures:
-            raise RuntimeError(f"{len(self._failures)} events not sent: {self._failures[0]}")
-        return self.sent
-
-    def _send_all(self) -> None:
-        producer = _producer(self._settings)
-        begin = time.monotonic()
-        for sent in make_events(self._load, self._settings):
-            ahead = begin + sent.due - time.monotonic()
-            if ahead > 0.02:
-                producer.poll(0)
-                time.sleep(ahead)
-            self._send(producer, sent)
-        while producer.flush(1):
-            pass
-
-    def _send(self, producer: Producer, sent: Sent) -> None:
-        value, key = encode(sent.event, self._schema_id), sent.event.key.encode()
-        while True:
-            try:
-                producer.produce(
-                    self._topic, value, key, partition=sent.partition, on_delivery=self._report
-                )
-            except BufferError:
-                producer.poll(0.1)
-            else:
-                self.sent += 1
-                return
-
-    def _report(self, error: Any, _message: Any) -> None:
-        if error is not None:
-            self._failures.append(error.str())
-
-
-def _producer(settings: Settings) -> Producer:
-    return Producer(
-        quiet_config(
-            settings,
-            enable_idempotence=True,
-            compression_type="lz4",
-            linger_ms=5,
-            delivery_timeout_ms=DELIVERY_MS,
-        )
-    )
+        return self._sender.sent

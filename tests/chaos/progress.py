@@ -24,10 +24,6 @@ class Sample(NamedTuple):
     committed: dict[int, int]
     ends: dict[int, int]
 
-    def lag(self) -> int:
-        """How many messages are not committed."""
-        return sum(end - self.committed[number] for number, end in self.ends.items())
-
 
 def caught_up(samples: Sequence[Sample], strike: float) -> float | None:
     """Seconds from a strike until all that was written by then had been committed.
