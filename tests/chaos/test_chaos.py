@@ -88,6 +88,7 @@ def test_what_an_idle_partition_brings_when_it_wakes_is_not_late_however_far_the
         wait_for("the windows of the others", lambda: is_final(980))
         send(short_grace, ((0, 5 + n / 3) for n in range(100)))
         wrong = wrong_when_settled(short_grace)
+    observed.close()
 
     assert wrong == []
 
