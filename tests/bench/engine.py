@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -32,6 +33,7 @@ ROUNDS = 3
 FEW = 100  # series
 RECOVERY_SECONDS = 15.0
 GROWTH = 1.2
+TERMINATED = 143
 LIBRARIES = ("aiokafka", "confluent-kafka", "fastavro", "faust-streaming", "pyarrow", "pyruhvro")
 # The way of the upper number, that of the lower one, and what is to be reached.
 PAIRS = {
@@ -88,6 +90,7 @@ def main() -> int:
         options.events or (QUICK if options.quick else FULL),
         options.rounds or (1 if options.quick else ROUNDS),
     )
+    signal.signal(signal.SIGTERM, _end)
     begin = time.monotonic()
 
     def say(line: str) -> None:
@@ -100,6 +103,12 @@ def main() -> int:
         return 1
     print(json.dumps(report) if options.json else as_text(report))
     return 0 if all(one["holds"] for one in report["ratios"]) else 1
+
+
+def _end(*_: object) -> None:
+    """Leave, and stop the servers on the way; a second signal must not come between."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(TERMINATED)
 
 
 def measure(sizes: Sizes, say: Say) -> dict[str, Any]:
