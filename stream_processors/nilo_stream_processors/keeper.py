@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -52,9 +51,9 @@ class Keeper:
         begin = self._clock()
         if begin < self._due and not (self._app.should_stop or self._app.rebalancing):
             return False
-        sent = [*self._aggregator.save(), *self._merger.save()]
-        await self._app.producer.flush()
-        await asyncio.gather(*sent)
+        self._aggregator.save()
+        self._merger.save()
+        await self._outbox.flush()
         self._aggregator.publish()
         self._merger.publish()
         self._reporter.publish()
