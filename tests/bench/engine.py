@@ -21,7 +21,7 @@ from nilo_deploy import status
 from nilo_schemas.errors import NiloError
 from nilo_schemas.settings import Settings
 from tests.bench import raw, stock, topic, worker
-from tests.bench.endurance import Growth, Recovery, grow, recover
+from tests.bench.endurance import Growth, Recovery, grow, hold_and_kill, recover
 from tests.bench.measure import MEGABYTE, Outcome, pinned
 from tests.bench.run import as_text
 from tests.bench.servers import Say, place, servers
@@ -114,14 +114,10 @@ def _end(*_: object) -> None:
 def measure(sizes: Sizes, say: Say) -> dict[str, Any]:
     """Everything, on servers of its own or on those that are configured."""
     with servers(say) as settings:
-        main_topic, many_topic, stock_topic = (
-            _filled(settings, name, stream, say)
-            for name, stream in (
-                ("main", sizes.main),
-                ("many", sizes.many),
-                ("stock", sizes.stock),
-            )
-        )
+        many_topic = _filled(settings, "many", sizes.many, say)
+        hold_and_kill(many_topic, sizes.many, say)
+        main_topic = _filled(settings, "main", sizes.main, say)
+        stock_topic = _filled(settings, "stock", sizes.stock, say)
         recovered = recover(many_topic, sizes.many, say)
         topic.close(main_topic, sizes.main)
         ways: Ways = {
