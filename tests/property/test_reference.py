@@ -84,12 +84,13 @@ def assert_estimates(metric: Metric, mine: Mapping[str, Any], window: Mapping[st
         assert math.isclose(mine["distinct"], window["distinct"], abs_tol=0.01)
 
 
-_what = st.sampled_from(["feed"] * 4 + ["commit"] * 2 + ["snapshot", "crash"] + ["commit, crash"])
-_feeds = st.builds(Step, st.integers(0, 9), st.just("feed"), st.integers(1, 20))
-_source_steps = st.lists(st.builds(Step, st.integers(0, 9), _what, st.integers(1, 20)), max_size=40)
-_steps = st.lists(
-    st.builds(Step, st.none() | st.integers(0, 9), _what, st.integers(1, 20)), max_size=60
-)
+_what = st.sampled_from(["feed"] * 4 + ["commit"] * 4 + ["snapshot", "crash", "commit, crash"])
+
+
+def steps_of(who: st.SearchStrategy[int | None]) -> st.SearchStrategy[list[Step]]:
+    """Few or many steps of source partitions and stage 2."""
+    step = st.builds(Step, who, _what, st.integers(1, 12))
+    return st.sampled_from([2, 20, 80]).flatmap(lambda least: st.lists(step, min_size=least))
 
 
 @MANY
@@ -99,12 +100,12 @@ def test_windows_equal_the_reference(case: Case) -> None:
 
 
 @MANY
-@given(cases(), _steps)
+@given(cases(), steps_of(st.none() | st.integers(0, 9)))
 def test_crashes_of_both_stages_change_no_window(case: Case, steps: list[Step]) -> None:
     assert_equal(case, run(case, steps))
 
 
 @MANY
-@given(cases(), _source_steps)
+@given(cases(), steps_of(st.integers(0, 9)))
 def test_cuts_and_crashes_of_stage_1_change_no_byte(case: Case, steps: list[Step]) -> None:
     assert repr(run(case).windows) == repr(run(case, steps).windows)
