@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from nilo_cli import config, emit, metrics, play, schemas, stack, tail, topics, windows
+from nilo_cli import bench, config, emit, metrics, play, schemas, stack, tail, topics, windows
 from nilo_cli import run as programs
 from nilo_cli.errors import UsageError
 from nilo_schemas.errors import NiloError
@@ -43,6 +43,7 @@ for group, name in (
     (schemas, "schemas"),
     (metrics, "metrics"),
     (config, "config"),
+    (bench, "bench"),
 ):
     app.add_typer(group.app, name=name)
 

@@ -5,20 +5,26 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
+import sys
 import threading
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nilo_cli.context import flags_of, settings_of
-from nilo_cli.errors import TakenError
+from nilo_cli.errors import TakenError, UsageError
+
+if TYPE_CHECKING:
+    from nilo_schemas.settings import Settings
 
 PROMETHEUS_PORT = 9464
 PROCESS_PORT = 9465
+LAST_PORT = 65535
 log = logging.getLogger(__name__)
 Host = Annotated[
     str, typer.Option("--metrics-host", "--host", help="Address of /metrics and /health.")
@@ -39,23 +45,58 @@ def process(
     metrics_port: Annotated[
         int, typer.Option("--metrics-port", "--port", min=1, max=65535, help="Its port.")
     ] = PROCESS_PORT,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes; each further one has the next port.")
+    ] = 1,
+    *,
+    ends_with_stdin: Annotated[bool, typer.Option("--end-with-stdin", hidden=True)] = False,
 ) -> None:
     """Run the stream processors until Ctrl-C or SIGTERM.
 
-    Several of them share the work.
+    Several of them share the work, on this machine and on others. With --workers, those that fail
+    are started again.
 
     \b
     Example:
       nilo process
-      nilo process --metrics-port 9475
+      nilo process --workers 2 --metrics-port 9475
     """
     from nilo_cli.cluster import require_topics
+    from nilo_stream_processors.supervisor import end_with_stdin
+
+    if ends_with_stdin:
+        end_with_stdin()
+    settings = settings_of(ctx)
+    ports = range(metrics_port, metrics_port + workers)
+    if ports[-1] > LAST_PORT:
+        raise UsageError(
+            f"--workers {workers} from --metrics-port {metrics_port} on would need port "
+            f"{ports[-1]}, and {LAST_PORT} is the last: choose a lower --metrics-port"
+        )
+    for port in ports:
+        require_free(metrics_host, port)
+    require_topics(settings)
+    if workers > 1:
+        raise typer.Exit(_run_workers(ctx, settings, metrics_host, ports))
     from nilo_stream_processors.worker import run_worker
 
-    settings = settings_of(ctx)
-    require_free(metrics_host, metrics_port)
-    require_topics(settings)
     run_worker(settings, metrics_host=metrics_host, metrics_port=metrics_port)
+
+
+def _run_workers(ctx: typer.Context, settings: Settings, host: str, ports: range) -> int:
+    """Run a worker on each port until Ctrl-C or SIGTERM; returns the exit code."""
+    from nilo_stream_processors.supervisor import Worker, supervise
+
+    _log_to_stderr()
+    # -P: a file of the user's in this folder must not stand in for a module of the same name.
+    nilo = [sys.executable, "-P", "-m", "nilo_cli"]
+    nilo += ["--debug"] if ctx.find_root().params["debug"] else []
+    words = ["process", "--end-with-stdin", "--metrics-host", host, "--metrics-port"]
+    workers = [
+        Worker(f"worker {number} at {host}:{port}", [*nilo, *words, str(port)], host, port)
+        for number, port in enumerate(ports, 1)
+    ]
+    return supervise(workers, os.environ | settings.environment())
 
 
 def sink(

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyruhvro
 
 from nilo_schemas.arrow import arrow_schema, conform
@@ -63,12 +64,30 @@ class BatchDecoder:
 
     def decode(self, values: Sequence[bytes | None]) -> DecodedBatch:
         """Decode all values; what does not decode is in `bad`, never an exception."""
+        whole = self._decode_whole(values)
+        if whole is not None:
+            return whole
         bad: list[BadMessage] = []
         parts: list[tuple[Indexes, pa.RecordBatch]] = []
         for schema_id, indexes in self._groups(values, bad).items():
             parts += self._decode_group(schema_id, indexes, values, bad)
         bad.sort(key=lambda message: message.index)
         return self._in_order(parts, bad)
+
+    def _decode_whole(self, values: Sequence[bytes | None]) -> DecodedBatch | None:
+        """The usual case, without a list of indexes: all are of one writer and decode."""
+        prefix = values[0][: PREFIX.size] if values and values[0] else None
+        alike = pc.starts_with(pa.array(values, pa.binary()), prefix or b"")
+        if prefix is None or not pc.all(alike, skip_nulls=False).as_py():
+            return None
+        try:
+            text, writer = self._written[self._known(prefix)]  # type: ignore[misc]  # _known let no DecodeError by
+            raw = pyruhvro.deserialize_array([value[5:] for value in values], text)  # type: ignore[index]  # None does not start with the prefix
+            rows = conform(raw, writer, self._reader, self.schema)
+            check(rows, self._record)
+        except (DecodeError, ValueError):
+            return None
+        return DecodedBatch(rows, np.arange(len(values)))
 
     def _groups(self, values: Sequence[bytes | None], bad: list[BadMessage]) -> dict[int, Indexes]:
         """Indexes of the values by writer schema id; a single id is the usual case and fast."""

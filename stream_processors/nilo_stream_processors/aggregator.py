@@ -82,7 +82,7 @@ class Aggregator:
         self._saved: dict[TP, tuple[int, int, bool]] = {}
         self._outgoing: list[Partials] = []
         self._unsent: set[TP] = set()
-        self._log = StateLog(app, "cells", settings.partitions)
+        self._log = StateLog(app, "sources", settings.partitions)
         self._log.on_recovered(self._recovered)
         self._ready = False
 

@@ -71,7 +71,7 @@ class Merger:
         self._offsets: dict[int, int] = {}
         self._saved: dict[int, int] = {}
         self._outgoing: list[Published] = []
-        self._log = StateLog(app, "windows", settings.partitions)
+        self._log = StateLog(app, "merges", settings.partitions)
         self._log.on_recovered(self._recovered)
         self._ready = False
 
@@ -147,7 +147,8 @@ class Merger:
             "marks": [[*source, *mark] for source, mark in state.marks.items()],
             "passed": state.passed,
         }
-        batches = [rows.to_arrow(), *(arrow.to_arrow(part) for part in in_parts(partials))]
+        batches = [part.to_arrow() for part in in_parts(rows)]
+        batches += [arrow.to_arrow(part) for part in in_parts(partials)]
         yield from self._log.write(partition, name, batches, header, snapshot=snapshot)
 
     def _partitions_of(self, _topic: str) -> int:

@@ -57,7 +57,7 @@ class Outbox:
         while True:
             try:
                 self._producer.produce(
-                    topic, value, key, partition, headers=headers or [], on_delivery=self._note
+                    topic, value, key, partition, headers=[*(headers or [])], on_delivery=self._note
                 )
             except BufferError:
                 self._producer.poll(0.1)

@@ -269,10 +269,12 @@ class Everything:
         """At the committed offset, which is none: at the start."""
 
 
-def _read_faust(settings: Settings, meter: Meter, consumer: type[ChunkConsumer]) -> None:
+def reader(settings: Settings, topic: str, consumer: type[ChunkConsumer] = ChunkConsumer) -> Any:
+    """A Faust app over our transport that keeps no state; the caller adds the agent."""
+    address = [URL(f"nilo://{settings.brokers()}")]
     app: Any = faust.App(
         uuid.uuid4().hex,
-        broker=URL(f"nilo://{settings.brokers()}"),
+        broker=address,
         broker_max_poll_records=FETCH,
         store="memory://",
         topic_disable_leader=True,
@@ -280,9 +282,20 @@ def _read_faust(settings: Settings, meter: Meter, consumer: type[ChunkConsumer])
         web_enabled=False,
         datadir=tempfile.mkdtemp(),
     )
-    app.transport = _transport(consumer)([URL(f"nilo://{settings.brokers()}")], app)
-    topic = settings.topic_prefix + TOPIC
+    app.transport = _transport(consumer)(address, app)
     app.keeper = Everything(topic)
+    return app
+
+
+def run_app(app: Any) -> None:
+    """Run it as a worker; never returns."""
+    worker = faust.Worker(app, loglevel="WARN", quiet=True, redirect_stdouts=False)
+    worker.execute_from_commandline()
+
+
+def _read_faust(settings: Settings, meter: Meter, consumer: type[ChunkConsumer]) -> None:
+    topic = settings.topic_prefix + TOPIC
+    app = reader(settings, topic, consumer)
 
     async def take(stream: Any) -> None:
         chunks: AsyncIterator[Chunk] = stream
@@ -290,8 +303,7 @@ def _read_faust(settings: Settings, meter: Meter, consumer: type[ChunkConsumer])
             meter.add(len(chunk.values()))
 
     app.agent(app.topic(topic, key_serializer="raw", value_serializer="raw"))(take)
-    worker = faust.Worker(app, loglevel="WARN", quiet=True, redirect_stdouts=False)
-    worker.execute_from_commandline()
+    run_app(app)
 
 
 if __name__ == "__main__":

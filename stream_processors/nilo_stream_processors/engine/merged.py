@@ -160,7 +160,12 @@ def _distribution(
     """The quantiles and the histogram; none of them for a metric that has no quantiles."""
     count, kinds = content.sums.shape[1], [SCHEMA.field(n).type for n in ("quantiles", "histogram")]
     if "quantiles" not in metric.aggregates:
-        empty = pa.MapArray.from_arrays(_ends(np.zeros(count, np.int64)), [], [], type=kinds[0])
+        empty = pa.MapArray.from_arrays(
+            _ends(np.zeros(count, np.int64)),
+            pa.array([], pa.string()),
+            pa.array([], pa.float64()),
+            type=kinds[0],
+        )
         return {"quantiles": empty, "histogram": pa.nulls(count, kinds[1])}
     zero, negative = content.sums[sums.ZERO], content.sums[sums.NEGATIVE]
     values = Values(negative, zero, content.buckets, low, high)

@@ -76,7 +76,7 @@ class Partials:
     @classmethod
     def joined(cls, parts: Sequence[Partials]) -> Partials:
         """Several one after another; of nothing, an empty one."""
-        parts = parts or [from_arrow(SCHEMA.empty_table().to_batches()[0])]
+        parts = parts or [from_arrow(pa.RecordBatch.from_pylist([], SCHEMA))]
         columns = ([getattr(part, field.name) for part in parts] for field in fields(cls))
         return cls(*(_joined(column) for column in columns))
 

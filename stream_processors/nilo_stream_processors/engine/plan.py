@@ -41,7 +41,9 @@ def plan(metrics: dict[str, Metric], series_cap: int) -> list[Grouping]:
         for pane, gap in cuts(metric):
             cap = metric.max_series or series_cap
             where = {field: test.model_dump() for field, test in sorted(metric.where.items())}
-            key = json.dumps([where, metric.dimensions, pane, gap, cap], default=str)
+            # Where a session begins and ends depends on which events have the value.
+            value = metric.value if gap else None
+            key = json.dumps([where, metric.dimensions, pane, gap, cap, value], default=str)
             new = Grouping(metric.where, tuple(metric.dimensions), pane, gap, cap)
             found.setdefault(key, new).metrics[name] = metric
     return list(found.values())

@@ -1,0 +1,131 @@
+"""What takes longer than a fast run: recovery after SIGKILL, and memory over many events."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions
+from confluent_kafka.admin import AdminClient
+
+from nilo_schemas.clients import kafka_config
+from nilo_schemas.settings import Settings
+from tests.bench import topic
+from tests.bench.measure import MEGABYTE, Outcome, Run, Sample, wait_until
+from tests.bench.servers import Say, groups
+from tests.bench.topic import Stream
+from tests.bench.worker import Worker, finals_of, until_final, working
+
+JOB = "one"
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """A worker that was killed, and how long the next one took."""
+
+    outcome: Outcome
+    start_seconds: float
+    seconds: float
+
+    def figures(self) -> dict[str, float]:
+        """For the report."""
+        return {
+            "recovery_s": round(self.seconds, 2),
+            "recovery_process_start_s": round(self.start_seconds, 2),
+            "recovery_rss_mb": self.outcome.run.rss // MEGABYTE,
+        }
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Resident bytes of a worker on its way through a long stream."""
+
+    outcome: Outcome
+    early: int
+    end: int
+
+    @property
+    def ratio(self) -> float:
+        """The most in the last tenth over the most in the first fifth."""
+        return self.end / self.early
+
+    def figures(self) -> dict[str, float]:
+        """For the report."""
+        return {
+            "events_memory": self.outcome.run.events,
+            "memory_per_core_s": round(self.outcome.run.per_core),
+            "memory_first_fifth_mb": self.early // MEGABYTE,
+            "memory_end_mb": self.end // MEGABYTE,
+        }
+
+
+def recover(settings: Settings, stream: Stream, say: Say) -> Recovery:
+    """Kill a worker that holds all series of the stream in open windows, and start another.
+
+    Recovery runs from the first answer of the new process to the first event that it takes; the
+    group has no member any more when it starts, so no session has to time out. Closes the stream.
+    """
+    admin = AdminClient(kafka_config(settings))
+    with finals_of(settings, JOB, stream) as finals:
+        with working(settings, JOB) as worker:
+            worker.wait_for_events()
+            say(f"recovery: a worker takes {stream.series:,} series")
+            wait_until(lambda: _committed(admin, settings, worker) >= stream.events, "all commits")
+            worker.measured.kill()
+        say("recovery: killed; waiting until its group has forgotten it")
+        wait_until(lambda: _empty(admin, settings), "the killed worker's session has ended")
+        topic.close(settings, stream)
+        began = time.perf_counter()
+        with working(settings, JOB) as worker:
+            wait_until(lambda: worker.page("health") is not None, "the new worker answers")
+            up = time.perf_counter()
+            begin = worker.wait_for_events()
+            seconds = begin.at - up
+            say(f"recovery: {seconds:.1f} s after {up - began:.1f} s to start the process")
+            end = until_final(worker, finals, stream)
+            outcome = Outcome(Run.between(begin, end), finals.windows, finals.differences())
+    return Recovery(outcome, up - began, seconds)
+
+
+def grow(settings: Settings, stream: Stream, say: Say) -> Growth:
+    """A worker reads along while the stream is written, its memory sampled all the way."""
+    with finals_of(settings, JOB, stream) as finals, working(settings, JOB) as worker:
+        samples: list[Sample] = []
+        for written in topic.fill(settings, stream):
+            samples.append(worker.sample() if samples else worker.wait_for_events())
+            if written % (stream.events // 5) == 0:
+                say(f"memory: {written:,} events written, {_state(samples[-1])}")
+        topic.close(settings, stream)
+        while samples[-1].events < stream.events:
+            time.sleep(0.2)
+            samples.append(worker.sample())
+        end = until_final(worker, finals, stream)
+        run = Run.between(samples[0], end)
+        outcome = Outcome(run, finals.windows, finals.differences())
+    say(f"memory: {_state(end)}")
+    early = max(each.rss for each in samples if each.events <= stream.events / 5)
+    late = max(each.rss for each in [*samples, end] if each.events >= stream.events * 0.9)
+    return Growth(outcome, early, late)
+
+
+def _state(sample: Sample) -> str:
+    return f"{sample.events:,} taken in, {sample.rss // MEGABYTE} MB"
+
+
+def _committed(admin: AdminClient, settings: Settings, worker: Worker) -> int:
+    """How many events of the stream the worker's group has committed."""
+    worker.measured.check()
+    name, total = settings.topic_prefix + topic.TOPIC, 0
+    for group in groups(admin, settings.topic_prefix):
+        asked = [ConsumerGroupTopicPartitions(group)]
+        job: Any = admin.list_consumer_group_offsets(asked)[group]
+        places = job.result().topic_partitions
+        total += sum(max(each.offset, 0) for each in places if each.topic == name)
+    return total
+
+
+def _empty(admin: AdminClient, settings: Settings) -> bool:
+    asked = groups(admin, settings.topic_prefix)
+    told = admin.describe_consumer_groups(asked).values()
+    return all(each.result().state is ConsumerGroupState.EMPTY for each in told)

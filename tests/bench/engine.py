@@ -1,0 +1,216 @@
+"""`nilo bench engine`: the processors beside librdkafka and stock Faust, and under strain.
+
+All that is compared runs in this one call, in turns; a ratio is of runs of the same turn, and the
+median counts. Rates are per CPU second of the measured process ("per core"); docs/benchmarks.md
+says more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from nilo_deploy import status
+from nilo_schemas.errors import NiloError
+from nilo_schemas.settings import Settings
+from tests.bench import raw, stock, topic, worker
+from tests.bench.endurance import Growth, Recovery, grow, recover
+from tests.bench.measure import MEGABYTE, Outcome, pinned
+from tests.bench.run import as_text
+from tests.bench.servers import Say, place, servers
+from tests.bench.topic import Stream
+from tests.bench.versions import versions
+
+FULL, QUICK = 2_000_000, 400_000
+ROUNDS = 3
+FEW = 100  # series
+RECOVERY_SECONDS = 15.0
+GROWTH = 1.2
+TERMINATED = 143
+LIBRARIES = ("aiokafka", "confluent-kafka", "fastavro", "faust-streaming", "pyarrow", "pyruhvro")
+# The way of the upper number, that of the lower one, and what is to be reached.
+PAIRS = {
+    "same job over stock Faust": ("same_job", "stock_faust", 100.0),
+    "one metric over raw librdkafka": ("one_metric", "raw", 0.4),
+    "ten metrics over raw librdkafka": ("ten_metrics", "raw", 0.25),
+    "a thousand times the series over 100 series": ("many_series", "one_metric", 0.5),
+}
+Ways = dict[str, Callable[[], Outcome]]
+Turn = dict[str, Outcome]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything, by the number of events in the main topic.
+
+    With two million of them these are a million events to a window, 100,000 series, ten million
+    events for the memory and 20,000 for stock Faust.
+    """
+
+    events: int
+    rounds: int
+
+    @property
+    def main(self) -> Stream:
+        """Two minutes of event time."""
+        return Stream(self.events, FEW, self.events // 2)
+
+    @property
+    def many(self) -> Stream:
+        """One such minute, ten events to a series."""
+        return Stream(self.events // 2, self.events // 20, self.events // 2)
+
+    @property
+    def long(self) -> Stream:
+        """Ten such minutes."""
+        return Stream(5 * self.events, FEW, self.events // 2)
+
+    @property
+    def stock(self) -> Stream:
+        """Two minutes for a slow reader."""
+        return Stream(self.events // 100, FEW, self.events // 200)
+
+
+def main() -> int:
+    """Measure and print; 1 when a goal is missed or the run failed."""
+    parser = argparse.ArgumentParser(description="measure the processors on a real broker")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK} events, one turn")
+    parser.add_argument("--events", type=int, help=f"in the main topic; default: {FULL}")
+    parser.add_argument("--rounds", type=int, help=f"turns; default: {ROUNDS}")
+    options = parser.parse_args()
+    sizes = Sizes(
+        options.events or (QUICK if options.quick else FULL),
+        options.rounds or (1 if options.quick else ROUNDS),
+    )
+    signal.signal(signal.SIGTERM, _end)
+    begin = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - begin:6.0f} s  {line}", file=sys.stderr, flush=True)
+
+    try:
+        report = measure(sizes, say)
+    except NiloError as error:
+        print(f"bench engine: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(report) if options.json else as_text(report))
+    return 0 if all(one["holds"] for one in report["ratios"]) else 1
+
+
+def _end(*_: object) -> None:
+    """Leave, and stop the servers on the way; a second signal must not come between."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(TERMINATED)
+
+
+def measure(sizes: Sizes, say: Say) -> dict[str, Any]:
+    """Everything, on servers of its own or on those that are configured."""
+    with servers(say) as settings:
+        main_topic, many_topic, stock_topic = (
+            _filled(settings, name, stream, say)
+            for name, stream in (
+                ("main", sizes.main),
+                ("many", sizes.many),
+                ("stock", sizes.stock),
+            )
+        )
+        recovered = recover(many_topic, sizes.many, say)
+        topic.close(main_topic, sizes.main)
+        ways: Ways = {
+            "raw": lambda: raw.work_off(main_topic),
+            "one_metric": lambda: worker.work_off(main_topic, "one", sizes.main),
+            "many_series": lambda: worker.work_off(many_topic, "one", sizes.many),
+            "ten_metrics": lambda: worker.work_off(main_topic, "ten", sizes.main),
+            "same_job": lambda: worker.work_off(main_topic, "same", sizes.main),
+            "stock_faust": lambda: stock.work_off(stock_topic, sizes.stock),
+        }
+        turns = [_turn(ways, number, say) for number in range(1, sizes.rounds + 1)]
+        grown = grow(place(settings, "long"), sizes.long, say)
+        servers_used = {each.name: each.version for each in status(settings).servers}
+    return {
+        "bench": "engine",
+        "ratios": _ratios(turns, recovered, grown),
+        "figures": _figures(sizes, turns, recovered, grown),
+        "versions": versions(*LIBRARIES) | servers_used,
+    }
+
+
+def _filled(settings: Settings, name: str, stream: Stream, say: Say) -> Settings:
+    mine = place(settings, name)
+    for _ in topic.fill(mine, stream):
+        pass
+    say(f"topic {name}: {stream.events:,} events of {stream.series:,} series")
+    return mine
+
+
+def _turn(ways: Ways, number: int, say: Say) -> Turn:
+    turn: Turn = {}
+    for name, way in ways.items():
+        turn[name] = way()
+        run = turn[name].run
+        say(f"turn {number}, {name}: {run.per_core:,.0f} events per CPU second")
+    return turn
+
+
+def _ratios(turns: list[Turn], recovered: Recovery, grown: Growth) -> list[dict[str, Any]]:
+    outcomes = [one for turn in turns for one in turn.values()]
+    wrong = sum(one.differences for one in [*outcomes, recovered.outcome, grown.outcome])
+    return [
+        *(
+            _ratio(
+                name,
+                median(_per_core(turn, upper) / _per_core(turn, lower) for turn in turns),
+                goal,
+            )
+            for name, (upper, lower, goal) in PAIRS.items()
+        ),
+        _ratio(
+            "memory at the end over a fifth of the way (at most)", grown.ratio, GROWTH, most=True
+        ),
+        _ratio("seconds to recover (at most)", recovered.seconds, RECOVERY_SECONDS, most=True),
+        _ratio("windows that differ (at most)", wrong, 0, most=True),
+    ]
+
+
+def _per_core(turn: Turn, way: str) -> float:
+    return turn[way].run.per_core
+
+
+def _ratio(name: str, value: float, goal: float, *, most: bool = False) -> dict[str, Any]:
+    holds = value <= goal if most else value >= goal
+    return {"name": name, "value": round(value, 3), "goal": goal, "holds": holds}
+
+
+def _figures(
+    sizes: Sizes, turns: list[Turn], recovered: Recovery, grown: Growth
+) -> dict[str, float]:
+    figures: dict[str, float] = {
+        "turns": sizes.rounds,
+        "events": sizes.main.events,
+        "events_many_series": sizes.many.events,
+        "many_series": sizes.many.series,
+        "events_stock_faust": sizes.stock.events,
+        "own_core": int(pinned()),
+    }
+    for way in turns[0]:
+        runs = [turn[way].run for turn in turns]
+        figures[f"{way}_per_core_s"] = round(median(run.per_core for run in runs))
+        figures[f"{way}_per_s"] = round(median(run.per_second for run in runs))
+        figures[f"{way}_rss_mb"] = max(run.rss for run in runs) // MEGABYTE
+    outcomes = [one for turn in turns for one in turn.values()]
+    figures["windows_compared"] = sum(
+        one.windows for one in [*outcomes, recovered.outcome, grown.outcome]
+    )
+    return figures | recovered.figures() | grown.figures()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

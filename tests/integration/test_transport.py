@@ -1,0 +1,349 @@
+"""The transport on the real broker: what it reads, how much it holds, how it stops, and when it
+gives up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle, islice
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from confluent_kafka import Consumer as RawConsumer
+from confluent_kafka import ConsumerGroupState
+from confluent_kafka import Producer as RawProducer
+from confluent_kafka import TopicPartition as RawPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from nilo_schemas.clients import kafka_config
+from nilo_schemas.codec import encode
+from nilo_schemas.families import LlmEvent
+from nilo_schemas.registry import Registry
+from nilo_schemas.settings import Settings
+from nilo_stream_processors.fetch import CHUNK_BYTES, fetch
+from nilo_stream_processors.transport import IN_HAND_BYTES
+from tests.integration.programs import free_port, running, wait_for
+from tests.integration.test_processors import call
+from tests.integration.windows import newest_windows
+
+pytestmark = pytest.mark.integration
+EVENTS = 300_000
+TOPIC = "events.llm"
+
+
+def raw_producer(settings: Settings, **more: Any) -> RawProducer:
+    config = kafka_config(settings, compression_type="lz4", linger_ms=20, **more)
+    return RawProducer(config | {"queue.buffering.max.messages": 1_000_000})
+
+
+def fill(settings: Settings, count: int = EVENTS, seconds: float = 300.0) -> None:
+    """So many calls of models, evenly over `seconds` of event time and over the partitions."""
+    schema_id = Registry(settings).schema_id(LlmEvent)
+    distinct = 3_000
+    values = [encode(call(seconds * n / distinct), schema_id) for n in range(distinct)]
+    producer = raw_producer(settings)
+    for number, value in enumerate(islice(cycle(values), count)):
+        producer.produce(settings.topic_prefix + TOPIC, value, partition=number % 4)
+    assert producer.flush(60) == 0
+
+
+def new_topic(settings: Settings, **config: str) -> str:
+    """A topic of one partition."""
+    name = f"{settings.topic_prefix}{uuid.uuid4().hex}"
+    kept = {key.replace("_", "."): value for key, value in config.items()}
+    admin = AdminClient(kafka_config(settings))
+    admin.create_topics([NewTopic(name, 1, 1, config=kept)])[name].result(30)
+    return name
+
+
+async def read_both_ways(
+    settings: Settings, topic: str, isolation: str, start: int, end: int
+) -> tuple[list[Any], list[Any]]:
+    """Partition 0 as aiokafka gives it record by record, and as chunks."""
+    tp = TopicPartition(topic, 0)
+    seen: list[list[Any]] = []
+    for chunked in (False, True):
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=settings.brokers(), isolation_level=isolation, check_crcs=True
+        )
+        await consumer.start()
+        consumer.assign([tp])
+        consumer.seek(tp, start)
+        found: list[Any] = []
+        while await consumer.position(tp) < end:
+            if chunked:
+                taken = await fetch(
+                    consumer._fetcher, {tp}, {topic: CHUNK_BYTES}, timeout=1, max_records=1
+                )
+                records = [record for chunk in taken.get(tp, ()) for record in chunk.records]
+            else:
+                records = (await consumer.getmany(tp, timeout_ms=1000)).get(tp, [])
+            found += [(r.offset, r.timestamp, r.key, r.value, tuple(r.headers)) for r in records]
+        await consumer.stop()
+        seen.append(found)
+    return seen[0], seen[1]
+
+
+@pytest.mark.parametrize("isolation", ["read_committed", "read_uncommitted"])
+@pytest.mark.parametrize("start", [0, 7])
+def test_chunks_bring_what_aiokafka_brings_also_around_transactions(
+    settings: Settings, isolation: str, start: int
+) -> None:
+    """Plain, committed and aborted messages, each followed by its control batch, a null value."""
+    topic = new_topic(settings)
+    transactional = raw_producer(settings, transactional_id=uuid.uuid4().hex)
+    transactional.init_transactions()
+    plain = raw_producer(settings)
+    for round_ in range(3):
+        for finish in (transactional.commit_transaction, transactional.abort_transaction):
+            transactional.begin_transaction()
+            for number in range(20):
+                name = f"{finish.__name__} {round_} {number}"
+                transactional.produce(topic, name, key=b"k", headers={"h": name}, partition=0)
+            transactional.flush(30)
+            plain.produce(topic, None, key=f"null {round_}", partition=0)
+            plain.flush(30)
+            finish(30)
+    reader = RawConsumer(kafka_config(settings, group_id="nobody"))
+    _, end = reader.get_watermark_offsets(RawPartition(topic, 0), 10)
+
+    one_by_one, chunks = asyncio.run(read_both_ways(settings, topic, isolation, start, end))
+
+    assert chunks == one_by_one
+    aborted = sum(b"abort" in (value or b"") for *_, value, _ in chunks)
+    assert aborted == (0 if isolation == "read_committed" else 60)
+    assert chunks[0][0] == start
+    assert end == 6 * (20 + 1 + 1)
+
+
+def test_a_message_larger_than_the_cap_comes_through(settings: Settings) -> None:
+    size = 2 * CHUNK_BYTES
+    topic = new_topic(settings, max_message_bytes=str(2 * size))
+    producer = raw_producer(settings, message_max_bytes=2 * size)
+    for value in (b"before", os.urandom(size), b"after"):
+        producer.produce(topic, value, partition=0)
+    assert producer.flush(60) == 0
+
+    one_by_one, chunks = asyncio.run(read_both_ways(settings, topic, "read_committed", 0, 3))
+
+    assert chunks == one_by_one
+    assert [len(value) for _, _, _, value, _ in chunks] == [6, size, 5]
+
+
+@contextmanager
+def slow_agent(settings: Settings, log: Path) -> Iterator[tuple[IO[bytes], Any]]:
+    """The stdin of a slow agent's worker, and a function that gives what it said last."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.slow_agent", settings.topic_prefix + TOPIC],
+            env=os.environ | settings.environment(),
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+
+    def said() -> list[dict[str, int]]:
+        return [json.loads(line) for line in log.read_text().splitlines() if line[:1] == "{"]
+
+    assert process.stdin is not None
+    try:
+        yield process.stdin, said
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_slow_agent_holds_a_bounded_part_of_the_topic(settings: Settings, tmp_path: Path) -> None:
+    """It would hold all of it, over 100 MB, if fetching did not stop; then it gets through."""
+    bound = IN_HAND_BYTES + 2 * CHUNK_BYTES  # the last chunk, and what its last batch is too large
+    fill(settings)
+    with slow_agent(settings, tmp_path / "agent.log") as (stdin, said):
+        wait_for("full hands", lambda: said() and said()[-1]["in_hand"] >= IN_HAND_BYTES)
+        full = len(said())
+        wait_for("some time with full hands", lambda: len(said()) >= full + 20)
+        blocked = said()
+        stdin.write(b"10000\n")
+        stdin.flush()
+        wait_for("all events", lambda: said()[-1]["events"] >= EVENTS)
+        freed = said()
+
+    assert blocked[-1]["chunks"] == 0
+    assert max(line["in_hand"] for line in freed) <= bound
+    assert max(line["memory"] for line in freed) - blocked[0]["memory"] < 100_000_000
+    assert (freed[-1]["events"], freed[-1]["gaps"]) == (EVENTS, 0)
+    assert freed[-1]["largest"] <= 2 * CHUNK_BYTES
+
+
+def group_of(settings: Settings) -> str:
+    return f"{settings.topic_prefix}nilo-processors"
+
+
+def committed(settings: Settings) -> int:
+    """The sum of the committed offsets of the topic of calls."""
+    consumer = RawConsumer(kafka_config(settings, group_id=group_of(settings)))
+    partitions = [RawPartition(settings.topic_prefix + TOPIC, number) for number in range(4)]
+    found = sum(max(one.offset, 0) for one in consumer.committed(partitions, timeout=10))
+    consumer.close()
+    return found
+
+
+def consumed(port: str) -> int:
+    """How many calls a worker has taken in."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+    except OSError:
+        return 0
+    line = re.search(rf'^nilo_consumed_events_total{{.*topic="{TOPIC}"}} (\S+)', text, re.M)
+    return int(float(line[1])) if line else 0
+
+
+def counted(settings: Settings) -> int:
+    found = newest_windows(settings).items()
+    return sum(w.count for (name, text, *_), w in found if (name, text) == ("llm.calls", "10s"))
+
+
+def test_a_worker_that_is_stopped_under_load_commits_all_that_it_has_done(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """It leaves the group; the next worker takes in exactly the rest, and tells of its recovery."""
+    fill(settings)
+    port, log = free_port(), tmp_path / "process.log"
+    with running(settings, "process", "--metrics-port", port, log=log) as worker:
+        wait_for("the first chunk", lambda: consumed(port))
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(60) == 0
+    admin = AdminClient(kafka_config(settings))
+    group = admin.describe_consumer_groups([group_of(settings)])[group_of(settings)].result(30)
+    done = committed(settings)
+
+    assert group.state is ConsumerGroupState.EMPTY
+    assert 0 < done < EVENTS
+    log.write_text("")
+    with running(settings, "process", "--metrics-port", port, log=log):
+        wait_for("the rest", lambda: consumed(port) + done >= EVENTS)
+        wait_for("the commit", lambda: committed(settings) == EVENTS)
+        assert consumed(port) + done == EVENTS
+        wait_for("the windows", lambda: counted(settings) == EVENTS)
+    lines = r"recovery: (\S+) records of state|done, (\S+) records in"
+    begun, read = re.findall(lines, log.read_text())
+    assert begun[0] == read[1] != "0"
+
+
+@contextmanager
+def registry_without_schemas(settings: Settings) -> Iterator[str]:
+    """A way to the registry on which questions for a schema by its id are never answered."""
+    closing = threading.Event()
+    real = settings.registry_url()
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            if "/schemas/ids/" in self.path:
+                closing.wait()
+                return
+            body = self.rfile.read(int(self.headers.get("content-length", 0))) or None
+            ask = urllib.request.Request(real + self.path, body, method=self.command)
+            ask.add_header("content-type", "application/json")
+            try:
+                with urllib.request.urlopen(ask, timeout=30) as answer:
+                    status, text = answer.status, answer.read()
+            except urllib.error.HTTPError as error:
+                status, text = error.code, error.read()
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_GET = do_POST = do_PUT = answer  # noqa: N815  http.server wants these names
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        closing.set()
+        server.shutdown()
+        server.server_close()
+
+
+def health(port: str) -> tuple[int, dict[str, Any]]:
+    """The status and the body of `/health`; 0 when nobody answers."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+    except OSError:
+        return 0, {}
+
+
+def stuck(settings: Settings, port: str) -> dict[int, int]:
+    """How far behind an unhealthy worker is, by the partitions of the calls' topic that it names."""
+    status, body = health(port)
+    if status != 503 or body["status"] != "stuck":
+        return {}
+    behind = {one["name"]: one["behind"] for one in body["stuck"]}
+    names = {f"{settings.topic_prefix}{TOPIC}/{number}": number for number in range(4)}
+    return {number: behind[name] for name, number in names.items() if name in behind}
+
+
+def test_a_worker_that_waits_for_ever_says_so_and_ends(settings: Settings, tmp_path: Path) -> None:
+    fill(settings, 1_000)
+    port, log = free_port(), tmp_path / "process.log"
+    with registry_without_schemas(settings) as url:
+        hung = settings.model_copy(update={"schema_registry_url": url, "stuck_after": 5.0})
+        with running(hung, "process", "--metrics-port", port, log=log) as worker:
+            behind = wait_for("unhealthy", lambda: stuck(settings, port))
+            assert worker.wait(90) == 1
+
+    assert behind == dict.fromkeys(range(4), 250)
+    topic = settings.topic_prefix + TOPIC
+    line = rf"ERROR.*stuck: {re.escape(topic)}/0 \(no progress for 5 s, 250 messages behind"
+    assert re.search(line, log.read_text())
+
+
+def test_a_consumer_that_falls_silent_is_found_out(settings: Settings, tmp_path: Path) -> None:
+    """Faust issues 175, 523 and 532: alive, with partitions, and reading nothing any more."""
+    port = free_port()
+    with (tmp_path / "process.log").open("wb") as out:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.silent_worker", port],
+            env=os.environ | settings.environment() | {"NILO_STUCK_AFTER": "5"},
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=out,
+        )
+    assert worker.stdin is not None
+    try:
+        wait_for("health", lambda: health(port)[0] == 200)
+        fill(settings, 400)
+        wait_for("the first events", lambda: consumed(port) == 400)
+        worker.stdin.write(b"\n")
+        worker.stdin.flush()
+        fill(settings, 400)
+        behind = wait_for("unhealthy", lambda: stuck(settings, port))
+        assert worker.wait(90) == 1
+    finally:
+        worker.kill()
+        worker.wait()
+    assert behind == dict.fromkeys(range(4), 100)
