@@ -173,11 +173,11 @@ def cases(draw: st.DrawFn, most: int = 50) -> Case:
         spread = defaultdict(list)
         for row, number in zip(rows, numbers, strict=False):
             spread[number].append(row)
-        events |= {(topic, number): _events(spread[number]) for number in range(partitions)}
+        events |= {(topic, number): events_of(spread[number]) for number in range(partitions)}
     return Case(events, metrics, draw(_rules))
 
 
-def _events(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def events_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of one partition with offsets (some are missing), times and timestamps."""
     found, offset = [], -1
     for row in rows:
