@@ -112,17 +112,18 @@ def _strike(kind: Kind, now: float, rng: random.Random, group: _Group) -> Iterat
 def short_plan(workers: int = 2, *, broker: bool = True) -> Plan:
     """One fault of each kind, for CI: the order is fixed, and the times leave room to recover."""
     first = workers + 1
+    back = 15 + SESSION_SECONDS + 3
     actions = [
         *(Action(0, "start", worker) for worker in range(1, workers + 1)),
-        Action(8, "kill", 1),
-        Action(9, "start", first),
-        Action(16, "start", first + 1),
-        Action(22, "stop", 2),
-        Action(22 + SESSION_SECONDS + 3, "continue", 2),
-        Action(40, "leave", first + 1),
+        Action(7, "kill", 1),
+        Action(8, "start", first),
+        Action(11, "start", first + 1),
+        Action(15, "stop", 2),
+        Action(back, "continue", 2),
+        Action(back + 5, "leave", first + 1),
     ]
     kinds: list[Kind] = ["kill", "stop", "join", "leave"]
     if broker:
-        actions += [Action(46, "broker down", hard=True), Action(47, "broker up")]
+        actions += [Action(back + 8, "broker down", hard=True), Action(back + 9, "broker up")]
         kinds.append("broker")
     return Plan(tuple(sorted(actions)), Counter(kinds))
