@@ -170,7 +170,7 @@ def report(
         "bench": "chaos",
         "ratios": [
             _ratio("differences", different, 0),
-            _ratio("final windows published with two contents", conflicts, 0),
+            _ratio("final revisions with two contents", conflicts, 0),
             _ratio("idle close, seconds", round(max(idle), 2), limit),
         ],
         "figures": _figures(total, options, seconds),
