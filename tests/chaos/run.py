@@ -97,7 +97,7 @@ def own_stack() -> Iterator[Settings]:
         if not list(home.glob("chaos-logs/*")):
             shutil.rmtree(home, ignore_errors=True)
         else:
-            to_stderr(f"what the workers of wrong rounds said is kept in {home / 'chaos-logs'}")
+            to_stderr(f"what the workers of wrong or unfinished rounds said is in {home / 'chaos-logs'}")
 
 
 def fresh(stack: Settings, prefix: str) -> Settings:
