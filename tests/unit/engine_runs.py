@@ -115,8 +115,8 @@ class Stage1:
         return message
 
     def cells(self) -> list[Cell]:
-        """All cells."""
-        return sorted(_cells(everything(self.state, self.source)))
+        """All cells that hold events; none counts as changed any more."""
+        return sorted(each for each in _cells(everything(self.state, self.source)) if each.count)
 
     def crashed(self, *saved: Message) -> Stage1:
         """The same partition with a worker that begins from what was saved."""
