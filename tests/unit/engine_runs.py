@@ -73,7 +73,7 @@ class Cell(NamedTuple):
     metric: str
     labels: tuple[str, ...]
     start: float
-    count: int
+    events: int
 
 
 class Stage1:
@@ -116,7 +116,7 @@ class Stage1:
 
     def cells(self) -> list[Cell]:
         """All cells that hold events; none counts as changed any more."""
-        return sorted(each for each in _cells(everything(self.state, self.source)) if each.count)
+        return sorted(each for each in _cells(everything(self.state, self.source)) if each.events)
 
     def crashed(self, *saved: Message) -> Stage1:
         """The same partition with a worker that begins from what was saved."""
