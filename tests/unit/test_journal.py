@@ -43,7 +43,9 @@ def compacted(log: list[Part]) -> list[Part]:
 def told(log: list[Part]) -> tuple[Epoch, list[int]] | None:
     """Whose generations are read, and which."""
     chain = chains(log).get("n")
-    return chain and (chain.epoch, [parts[0].generation for parts in chain.generations])
+    if chain is None:
+        return None
+    return chain.epoch, [parts[0].generation for parts in chain.generations]
 
 
 def test_a_snapshot_and_the_changes_behind_it_are_the_state() -> None:
@@ -202,7 +204,7 @@ class Log:
                 found = {}
             for part in parts:
                 found |= json.loads(part.frame)
-        return chain and chain.epoch, found
+        return chain.epoch if chain else None, found
 
 
 @dataclass
