@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from asyncio import Future
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import faust
@@ -82,7 +81,7 @@ class Aggregator:
         self._saved: dict[TP, tuple[int, int, bool]] = {}
         self._outgoing: list[Partials] = []
         self._unsent: set[TP] = set()
-        self._log = StateLog(app, "sources", settings.partitions)
+        self._log = StateLog(app, "sources", settings.partitions, outbox)
         self._log.on_recovered(self._recovered)
         self._ready = False
 
@@ -159,7 +158,7 @@ class Aggregator:
             self._outbox.send(topic, record.key, record.value, headers=headers)
             self._counters.dead_letter(self._source(tp)[0], reason)
 
-    def save(self) -> Iterator[Future[Any]]:
+    def save(self) -> None:
         """Write the state that changed since the last time; `publish` then has what to send."""
         if not self._ready:
             return
@@ -167,11 +166,11 @@ class Aggregator:
         for tp, state in self._states.items():
             mark = (state.watermark, state.last_offset, state.idle)
             if self._saved.get(tp) != mark:
-                yield from self._save(tp, state)
+                self._save(tp, state)
                 self._saved[tp] = mark
                 self._unsent.add(tp)
 
-    def _save(self, tp: TP, state: SourceState) -> Iterator[Future[Any]]:
+    def _save(self, tp: TP, state: SourceState) -> None:
         source = self._source(tp)
         name = "/".join(map(str, source))
         changed = changes(state, source)
@@ -187,7 +186,7 @@ class Aggregator:
             "idle": state.idle,
         }
         batches = [arrow.to_arrow(part) for part in in_parts(kept)]
-        yield from self._log.write(tp.partition, name, batches, header, snapshot=snapshot)
+        self._log.write(tp.partition, name, batches, header, snapshot=snapshot)
 
     def publish(self) -> None:
         """Send what `save` has written: the changed cells, and behind them the marks."""

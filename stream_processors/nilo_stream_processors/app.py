@@ -37,7 +37,10 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class NiloApp(faust.App):
-    """A Faust app with a keeper of state, and with somebody who looks after it."""
+    """A Faust app with a keeper of state, and with somebody who looks after it.
+
+    It is alone in its process, which ends with it: see `exit_after`.
+    """
 
     keeper: Keeper
     watch: Watch

@@ -6,23 +6,25 @@ changelog loses events after a crash (ARCHITECTURE, "How exactness works").
 
 from __future__ import annotations
 
-from asyncio import Future
 from collections.abc import Iterator
 from typing import Any
 
 import faust
 
+from nilo_stream_processors.outbox import Outbox
+
 
 class Changelog:
     """State as keys and values of bytes, each belonging to one partition."""
 
-    def __init__(self, app: faust.App, name: str, partitions: int) -> None:
+    def __init__(self, app: faust.App, name: str, partitions: int, outbox: Outbox) -> None:
+        self._outbox = outbox
         self._table: Any = app.Table(
             name, key_type=bytes, value_type=bytes, partitions=partitions, store="memory://"
         )
 
-    def put(self, partition: int, key: bytes, value: bytes | None) -> Future[Any]:
-        """Write one entry, None to remove it; the future is done when the broker has it."""
+    def put(self, partition: int, key: bytes, value: bytes | None) -> None:
+        """Write one entry, None to remove it; the outbox brings it to the broker."""
         store = self._table.data
         if value is None:
             store.data.pop(key, None)
@@ -30,8 +32,8 @@ class Changelog:
         else:
             store.data[key] = value
             store._key_partition[key] = partition
-        sent: Future[Any] = self._table.send_changelog(partition, key, value)
-        return sent
+        topic = self._table.changelog_topic.get_topic_name()
+        self._outbox.send(topic, key, value, partition=partition)
 
     def entries(self) -> Iterator[tuple[int, bytes, bytes]]:
         """Partition, key and value of every entry."""

@@ -19,7 +19,8 @@ import numpy as np
 from aiokafka.consumer import fetcher as aiokafka
 from aiokafka.errors import KafkaError
 
-# About 9,000 events: work costs per event and no more per chunk (docs/benchmarks.md).
+# About 9,000 events of 180 bytes. To the transport it matters little (0.8 CPU seconds per million
+# at 0.25 MiB, 0.65 at 16); the engine has a price per chunk, and memory holds a few of them.
 CHUNK_BYTES = 4 * 1024 * 1024
 # What Python keeps of a record beyond the bytes of its key and value.
 RECORD_BYTES = 250

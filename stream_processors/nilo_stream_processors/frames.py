@@ -7,16 +7,19 @@ metadata of its schema. Any Arrow library reads it.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
+from nilo_stream_processors.engine.arrays import Ints
 from nilo_stream_processors.engine.partials import Partials
+from nilo_stream_processors.engine.windows import WindowRows
 
+T = TypeVar("T", Partials, WindowRows)
 # Of a part of many partials: well below Kafka's usual limit of 1 MiB for a message.
 PART_BYTES = 400_000
-_ROW_BYTES, _BIN_BYTES = 250, 16
+_ROW_BYTES, _BIN_BYTES, _LETTER_BYTES = 200, 16, 4
 _KEY = b"nilo"
 
 
@@ -48,10 +51,18 @@ def from_frame(frame: bytes, schema: pa.Schema | None = None) -> tuple[pa.Record
     return batch, json.loads(metadata.get(_KEY, b"null"))
 
 
-def in_parts(partials: Partials) -> list[Partials]:
-    """The partials in parts of about PART_BYTES; of none, one empty part."""
-    bins = partials.buckets.lengths + partials.registers.lengths
-    ends = np.cumsum(_ROW_BYTES + _BIN_BYTES * bins)
+def in_parts(rows: T) -> list[T]:
+    """The rows in parts of about PART_BYTES; of none, one empty part."""
+    ends = np.cumsum(_sizes(rows))
     parts = int(ends[-1]) // PART_BYTES + 1 if len(ends) else 1
     edges = np.searchsorted(ends, np.arange(1, parts) * PART_BYTES)
-    return [partials.take(rows) for rows in np.split(np.arange(len(partials)), edges)]
+    return [rows.take(part) for part in np.split(np.arange(len(rows)), edges)]
+
+
+def _sizes(rows: Partials | WindowRows) -> Ints:
+    """Bytes of each row, rather too many."""
+    texts = np.fromiter(map(len, rows.series), np.int64, len(rows))
+    sizes: Ints = _ROW_BYTES + _LETTER_BYTES * texts
+    if isinstance(rows, Partials):
+        sizes += _BIN_BYTES * (rows.buckets.lengths + rows.registers.lengths)
+    return sizes

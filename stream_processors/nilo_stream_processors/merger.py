@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from asyncio import Future
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,12 +38,14 @@ from nilo_stream_processors.engine.merge import (
 )
 from nilo_stream_processors.engine.merged import Published
 from nilo_stream_processors.engine.partials import Partials
+from nilo_stream_processors.engine.series import SEPARATOR, labels_of
 from nilo_stream_processors.engine.windows import WindowRows
 from nilo_stream_processors.frames import from_frame, in_parts, to_frame
 from nilo_stream_processors.outbox import Outbox
 from nilo_stream_processors.statelog import StateLog, Stored
 from nilo_stream_processors.transport import Chunk
 
+_PLAIN = re.compile(r"[ !#-\[\]-~\0]*").fullmatch
 _LATE = "these windows were forgotten: their grace was over when the source partition woke"
 
 
@@ -71,7 +73,7 @@ class Merger:
         self._offsets: dict[int, int] = {}
         self._saved: dict[int, int] = {}
         self._outgoing: list[Published] = []
-        self._log = StateLog(app, "merges", settings.partitions)
+        self._log = StateLog(app, "merges", settings.partitions, outbox)
         self._log.on_recovered(self._recovered)
         self._ready = False
 
@@ -125,7 +127,7 @@ class Merger:
             self._states[partition] = merge_state(self._catalogue)
         return self._states[partition]
 
-    def save(self) -> Iterator[Future[Any]]:
+    def save(self) -> None:
         """Find the windows that changed or closed, and write the state; `publish` sends them."""
         if not self._ready:
             return
@@ -134,11 +136,11 @@ class Merger:
             if offset == self._saved.get(partition):
                 continue
             self._outgoing += publish(state, self._partitions_of)
-            yield from self._save(partition, state, offset)
+            self._save(partition, state, offset)
             self._saved[partition] = offset
             forget(state, self._partitions_of, self._grace)
 
-    def _save(self, partition: int, state: MergeState, offset: int) -> Iterator[Future[Any]]:
+    def _save(self, partition: int, state: MergeState, offset: int) -> None:
         name = str(partition)
         snapshot = self._log.wants_snapshot(name)
         partials, rows = stored(state, all_of_it=snapshot)
@@ -147,8 +149,9 @@ class Merger:
             "marks": [[*source, *mark] for source, mark in state.marks.items()],
             "passed": state.passed,
         }
-        batches = [rows.to_arrow(), *(arrow.to_arrow(part) for part in in_parts(partials))]
-        yield from self._log.write(partition, name, batches, header, snapshot=snapshot)
+        batches = [part.to_arrow() for part in in_parts(rows)]
+        batches += [arrow.to_arrow(part) for part in in_parts(partials)]
+        self._log.write(partition, name, batches, header, snapshot=snapshot)
 
     def _partitions_of(self, _topic: str) -> int:
         return self._partitions
@@ -205,6 +208,12 @@ def _add_marks(marks: dict[Source, Mark], found: list[list[Any]]) -> None:
 
 
 def _keys(windows: Published) -> Iterator[bytes]:
-    """The message keys: of a series, so that its windows stay in order."""
-    for series in windows.series:
-        yield json.dumps([windows.name, *json.loads(series)]).encode()
+    """The message keys: metric and labels as a JSON list, so that a series stays in order."""
+    name, dimensions = windows.name, len(windows.metric.dimensions)
+    for series in windows.series.tolist():
+        if _PLAIN(series):
+            # What json.dumps would give, at a tenth of its time.
+            labels = series.replace(SEPARATOR, '", "')
+            yield f'["{name}", "{labels}"]'.encode() if dimensions else f'["{name}"]'.encode()
+        else:
+            yield json.dumps([name, *labels_of(series, dimensions)]).encode()

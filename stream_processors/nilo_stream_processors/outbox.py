@@ -26,6 +26,7 @@ class Outbox:
         self._settings = settings
         self._made: Producer | None = None
         self._failed: KafkaError | None = None
+        self._handed = 0
 
     @property
     def _producer(self) -> Producer:
@@ -62,7 +63,12 @@ class Outbox:
             except BufferError:
                 self._producer.poll(0.1)
             else:
+                self._handed += 1
                 return
+
+    def delivered(self) -> int:
+        """How many messages have left."""
+        return self._handed - len(self._made or ())
 
     def _note(self, error: KafkaError | None, _message: Any) -> None:
         self._failed = error or self._failed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import Future
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ import pyarrow as pa
 from nilo_stream_processors.changelog import Changelog
 from nilo_stream_processors.frames import from_frame, to_frame
 from nilo_stream_processors.journal import Journal, Part, Stamp, chains, next_epoch
+from nilo_stream_processors.outbox import Outbox
 
 
 class Stored(NamedTuple):
@@ -29,9 +29,9 @@ class Stored(NamedTuple):
 class StateLog:
     """Named states, each belonging to one partition of the table."""
 
-    def __init__(self, app: faust.App, name: str, partitions: int) -> None:
+    def __init__(self, app: faust.App, name: str, partitions: int, outbox: Outbox) -> None:
         self._app: Any = app
-        self._changelog = Changelog(app, name, partitions)
+        self._changelog = Changelog(app, name, partitions, outbox)
         self._journals: dict[str, Journal] = {}
         self._stale: dict[str, list[tuple[int, bytes]]] = {}
 
@@ -68,8 +68,8 @@ class StateLog:
         header: dict[str, Any],
         *,
         snapshot: bool,
-    ) -> Iterator[Future[Any]]:
-        """Write a generation; the futures are done when the broker has it."""
+    ) -> None:
+        """Write a generation; it is with the broker when the outbox is flushed."""
         if name not in self._journals:
             epoch = next_epoch([], int(self._app.consumer_generation_id))
             self._journals[name] = Journal(name, epoch)
@@ -77,13 +77,13 @@ class StateLog:
         if not snapshot:
             # The snapshot of this epoch is with the broker: what was there before may go.
             for where, key in self._stale.pop(name, []):
-                yield self._changelog.put(where, key, None)
+                self._changelog.put(where, key, None)
         stamps = journal.stamps(len(batches), snapshot=snapshot)
         header = header | {"generation": journal.generation, "parts": len(batches)}
         for stamp, batch in zip(stamps, batches, strict=True):
             frame = to_frame(batch, header)
             journal.wrote(len(frame), snapshot=snapshot)
-            yield self._changelog.put(partition, stamp.to_bytes(), frame)
+            self._changelog.put(partition, stamp.to_bytes(), frame)
 
 
 def _stored(generations: list[list[Part]]) -> Iterator[Stored]:

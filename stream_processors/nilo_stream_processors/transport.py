@@ -43,6 +43,9 @@ class StateKeeper(Protocol):
     def start_offset(self, tp: TP) -> int | None:
         """Where reading must begin for the state as it is; None: at the committed offset."""
 
+    def delivered(self) -> int:
+        """The messages that the broker has taken of us: while it grows, a write gets on."""
+
 
 class ChunkThread(stock.AIOKafkaConsumerThread):
     """Faust's consumer thread, which fetches chunks."""
@@ -96,6 +99,9 @@ class ChunkConsumer(stock.Consumer):
         # Faust's own note also holds what failed to be committed.
         self._handed: dict[TP, int] = {}
         self._confirmed: dict[TP, int] = {}
+        # What was sent in the longest of the commits since one was confirmed.
+        self._written = 0
+        self._sent_before: int | None = None
 
     @property
     def keeper(self) -> StateKeeper:
@@ -120,9 +126,11 @@ class ChunkConsumer(stock.Consumer):
         """How far each of our partitions is, given the offsets at which they end.
 
         What was handed out gets on by being committed, which it is when it is done and its state
-        is written; while all that was handed out is committed, the reader's position counts (not
-        every offset brings a message).
+        is written, and by each message of that state, of which there may be many. While all that
+        was handed out is committed, the reader's position counts (not every offset brings one).
         """
+        if self._sent_before is not None:
+            self._written = max(self._written, self.keeper.delivered() - self._sent_before)
         positions = self._thread.positions()
         return {
             f"{tp.topic}/{tp.partition}": self._standing(tp, positions.get(tp), ends[tp])
@@ -132,7 +140,7 @@ class ChunkConsumer(stock.Consumer):
     def _standing(self, tp: TP, position: int | None, end: int) -> Standing:
         done = self._confirmed.get(tp, 0)
         if self._handed.get(tp, 0) > done:
-            return Standing((done, None), max(end - done, 1))
+            return Standing((done, self._written), max(end - done, 1))
         return Standing((done, position), max(end - (position or 0), 0))
 
     def _new_consumer_thread(self) -> ChunkThread:
@@ -203,7 +211,12 @@ class ChunkConsumer(stock.Consumer):
         State may hold more than the offsets say, never less; it knows its own offsets.
         """
         offsets = self._filter_committable_offsets(tps)  # 1
-        if not await self.keeper.write_state() or not offsets:  # 2
+        self._sent_before = self.keeper.delivered()
+        try:
+            written = await self.keeper.write_state()  # 2
+        finally:
+            self._sent_before = None
+        if not written or not offsets:
             return False
         return await self._commit_offsets(offsets, start_new_transaction)  # 3
 
@@ -211,6 +224,7 @@ class ChunkConsumer(stock.Consumer):
         done = await super()._commit(offsets)
         if done:
             self._confirmed.update(offsets)
+            self._written = 0
         return done
 
     async def wait_empty(self) -> None:

@@ -60,31 +60,33 @@ class Growth:
         }
 
 
-def recover(settings: Settings, stream: Stream, say: Say) -> Recovery:
-    """Kill a worker that holds all series of the stream in open windows, and start another.
+def hold_and_kill(settings: Settings, stream: Stream, say: Say) -> None:
+    """A worker takes the whole stream and commits it, and is killed with all windows open."""
+    admin = AdminClient(kafka_config(settings))
+    with working(settings, JOB) as worker:
+        wait_until(lambda: _committed(admin, settings, worker) >= stream.events, "all commits")
+        worker.measured.kill()
+    say(f"recovery: a worker that held {stream.series:,} open series was killed")
 
-    Recovery runs from the first answer of the new process to the first event that it takes; the
-    group has no member any more when it starts, so no session has to time out. Closes the stream.
+
+def recover(settings: Settings, stream: Stream, say: Say) -> Recovery:
+    """Start the next worker after `hold_and_kill`, and close the stream.
+
+    Recovery runs from the first answer of the new process to the first event that it takes. The
+    group has forgotten the killed worker by then: how long a session lasts is a setting.
     """
     admin = AdminClient(kafka_config(settings))
-    with finals_of(settings, JOB, stream) as finals:
-        with working(settings, JOB) as worker:
-            worker.wait_for_events()
-            say(f"recovery: a worker takes {stream.series:,} series")
-            wait_until(lambda: _committed(admin, settings, worker) >= stream.events, "all commits")
-            worker.measured.kill()
-        say("recovery: killed; waiting until its group has forgotten it")
-        wait_until(lambda: _empty(admin, settings), "the killed worker's session has ended")
-        topic.close(settings, stream)
-        began = time.perf_counter()
-        with working(settings, JOB) as worker:
-            wait_until(lambda: worker.page("health") is not None, "the new worker answers")
-            up = time.perf_counter()
-            begin = worker.wait_for_events()
-            seconds = begin.at - up
-            say(f"recovery: {seconds:.1f} s after {up - began:.1f} s to start the process")
-            end = until_final(worker, finals, stream)
-            outcome = Outcome(Run.between(begin, end), finals.windows, finals.differences())
+    wait_until(lambda: _empty(admin, settings), "the killed worker's session has ended")
+    topic.close(settings, stream)
+    began = time.perf_counter()
+    with finals_of(settings, JOB, stream) as finals, working(settings, JOB) as worker:
+        wait_until(lambda: worker.page("health") is not None, "the new worker answers")
+        up = time.perf_counter()
+        begin = worker.wait_for_events()
+        seconds = begin.at - up
+        say(f"recovery: {seconds:.1f} s, and {up - began:.1f} s to start the process")
+        end = until_final(worker, finals, stream)
+        outcome = Outcome(Run.between(begin, end), finals.windows, finals.differences())
     return Recovery(outcome, up - began, seconds)
 
 
@@ -94,7 +96,7 @@ def grow(settings: Settings, stream: Stream, say: Say) -> Growth:
         samples: list[Sample] = []
         for written in topic.fill(settings, stream):
             samples.append(worker.sample() if samples else worker.wait_for_events())
-            if written % (stream.events // 5) == 0:
+            if written * 5 % stream.events == 0:
                 say(f"memory: {written:,} events written, {_state(samples[-1])}")
         topic.close(settings, stream)
         while samples[-1].events < stream.events:

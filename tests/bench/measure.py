@@ -14,7 +14,7 @@ import psutil
 
 from nilo_schemas.errors import NiloError
 
-LIMIT = 300.0  # seconds after which a wait is given up
+LIMIT = 900.0  # seconds after which a wait is given up
 PAUSE = 0.02  # seconds between two looks
 STOP_LIMIT = 30.0
 MEGABYTE = 1_000_000

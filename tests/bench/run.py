@@ -27,13 +27,14 @@ from nilo_schemas.catalogue_files import load_catalogue
 from nilo_schemas.codec import decode, encode
 from nilo_schemas.contracts import contract
 from nilo_schemas.families import LlmEvent
-from nilo_stream_processors.engine.aggregate import Disorder, SourceState, aggregate
+from nilo_stream_processors.engine.plan import plan
+from nilo_stream_processors.engine.source import Bounds, SourceState, aggregate, source_state
 
 SCHEMA_ID = 1
 ROUNDS = 3
 RATE = 2_000  # events per second of event time, as in `nilo demo`
 CHUNK = 10_000  # events of one fetch
-LENIENT = Disorder(bound=2_000_000, grace=600_000_000)
+LENIENT = Bounds(disorder=2_000_000, grace=600_000_000, future=2**62)
 LIBRARIES = ("confluent-kafka", "fastavro", "numpy", "pyarrow", "pydantic", "pyruhvro")
 
 
@@ -125,10 +126,10 @@ def _group_by(batch: pa.RecordBatch) -> pa.Table:
 
 
 def _engine(batches: list[pa.RecordBatch], metrics: dict[str, Metric]) -> SourceState:
-    state, offset = SourceState(), 0
+    state, offset = source_state(plan(metrics, 10_000)), 0
     for batch in batches:
         offsets = np.arange(offset, offset + batch.num_rows, dtype=np.int64)
-        aggregate(state, metrics, batch, offsets, LENIENT)
+        aggregate(state, batch, offsets, np.zeros(len(offsets), np.int64), LENIENT)
         offset += batch.num_rows
     return state
 

@@ -39,6 +39,7 @@ def servers(say: Say) -> Iterator[Settings]:
         own = {"home": Path(folder), "topic_prefix": f"bench{uuid.uuid4().hex[:8]}."}
         if {"kafka", "registry"} <= external(named):
             settings = named.model_copy(update=own)
+            keep_off_measured_core([])
             try:
                 yield settings
             finally:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -122,12 +123,12 @@ class Encoder:
 
 
 def fill(settings: Settings, stream: Stream) -> Iterator[int]:
-    """Write the stream block by block; yields how many events Kafka has by then."""
+    """Write the stream in twenty blocks or more; yields how many events Kafka has by then."""
     encoder = Encoder(Registry(settings).schema_id(LlmEvent))
     members, producer = stream.members(), _producer(settings)
-    name = settings.topic_prefix + TOPIC
-    for first in range(0, stream.events, BLOCK):
-        block = members[first : first + BLOCK]
+    name, size = settings.topic_prefix + TOPIC, min(BLOCK, max(stream.events // 20, 1))
+    for first in range(0, stream.events, size):
+        block = members[first : first + size]
         values = encoder.values(stream, first, block)
         for value, partition in zip(values, (block % settings.partitions).tolist(), strict=True):
             producer.produce(name, value, partition=partition)
@@ -144,6 +145,7 @@ def close(settings: Settings, stream: Stream) -> None:
     producer.flush()
 
 
+@cache
 def expected(stream: Stream, value: str | None, status: str | None = None) -> Cells:
     """What the one-minute windows by model must hold, from the numbers the stream is made of.
 

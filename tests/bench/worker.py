@@ -61,8 +61,14 @@ class Worker:
 
     def wait_for_events(self) -> Sample:
         """The first moment with events taken in."""
-        wait_until(lambda: self.sample().events > 0, "the worker takes events")
-        return self.sample()
+        seen: list[Sample] = []
+
+        def taking() -> bool:
+            seen.append(self.sample())
+            return seen[-1].events > 0
+
+        wait_until(taking, "the worker takes events")
+        return seen[-1]
 
 
 @contextlib.contextmanager

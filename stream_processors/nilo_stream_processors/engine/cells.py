@@ -13,7 +13,7 @@ from nilo_stream_processors.engine import sums
 from nilo_stream_processors.engine.arrays import Bools, Floats, Ints
 from nilo_stream_processors.engine.columns import Chosen, Columns
 from nilo_stream_processors.engine.histogram import bucket_indexes
-from nilo_stream_processors.engine.partials import Partials
+from nilo_stream_processors.engine.partials import Partials, Texts
 from nilo_stream_processors.engine.sketch import registers
 from nilo_stream_processors.engine.tallies import Tallies
 
@@ -72,7 +72,7 @@ class MetricCells:
 class Cells:
     """The cells of one grouping in one source partition.
 
-    `series` is the JSON list of a cell's labels, `start` and `end` are in microseconds; `dirty`
+    `series` is the text of a cell's labels, `start` and `end` are in microseconds; `dirty`
     marks the slots that changed since they were last published.
     """
 
@@ -93,13 +93,15 @@ class Cells:
         """The slots that hold a cell, in rising order."""
         return np.flatnonzero(self.series != None)  # noqa: E711  an array is compared by element
 
-    def new(self, series: str, start: int, end: int) -> int:
-        """An empty cell; returns its slot."""
-        if not self._free:
+    def new(self, series: Texts, start: Ints, end: Ints) -> Ints:
+        """Empty cells; returns their slots."""
+        while len(self._free) < len(series):
             self._grow()
-        slot = self._free.pop()
-        self.series[slot], self.start[slot], self.end[slot] = series, start, end
-        return slot
+        rest = len(self._free) - len(series)
+        slots = np.array(self._free[rest:], np.int64)
+        del self._free[rest:]
+        self.series[slots], self.start[slots], self.end[slots] = series, start, end
+        return slots
 
     def add(self, slots: Ints, rows: Chosen, columns: Columns) -> None:
         """Add rows of a batch to the slots that they fall into, for every metric."""
@@ -157,11 +159,11 @@ class Cells:
             for tallies in (cells.buckets, cells.registers):
                 bins = tallies.of(one)
                 tallies.add(np.full(len(bins.bins), to), bins.bins, bins.counts)
-        self.remove([slot])
+        self.remove(one)
 
-    def remove(self, slots: list[int]) -> None:
+    def remove(self, slots: Ints) -> None:
         """Forget cells; their slots may be taken again."""
-        if not slots:
+        if not len(slots):
             return
         gone = np.zeros(len(self.start), np.bool_)
         gone[slots] = True
@@ -170,11 +172,11 @@ class Cells:
             cells.buckets.drop(gone)
             cells.registers.drop(gone)
         self.series[gone], self.dirty[gone] = None, False
-        self._free += slots
+        self._free += slots.tolist()
 
     def _grow(self) -> None:
         more = len(self.start)
-        self._free = list(range(more, 2 * more))
+        self._free += range(more, 2 * more)
         for name in self.columns:
             column = getattr(self, name)
             blank = np.full(more, None if name == "series" else 0, column.dtype)

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from nilo_schemas.catalogue import Condition, Metric, field_kind
 from nilo_stream_processors.engine.arrays import Bools, Floats, Ints, distinct
+from nilo_stream_processors.engine.series import SEPARATOR
 
-Labels = tuple[str, ...]
 # Rows of a batch: all of them, or those with the given numbers.
 Chosen = slice | Ints
 ALL = slice(None)
@@ -52,20 +52,21 @@ class Columns:
         """The number of each row's text in a field or `attributes.<key>`, and the texts."""
         return self._once(("text", name), lambda: self._texts(name))
 
-    def series(self, dimensions: tuple[str, ...], rows: Chosen) -> tuple[Ints, list[Labels]]:
-        """The number of each row's series among those rows, and the labels of each; null is ""."""
+    def series(self, dimensions: tuple[str, ...], rows: Chosen) -> tuple[Ints, list[str]]:
+        """The number of each row's series among those rows, and the text of each; null is ""."""
         numbers = np.zeros(len(self), np.int64)[rows]
-        labels: list[Labels] = [()]
-        for name in dimensions:
+        series = [""]
+        for place, name in enumerate(dimensions):
             codes, texts = self.texts(name)
-            found, numbers, _ = distinct(
-                numbers * len(texts) + codes[rows], len(labels) * len(texts)
-            )
-            labels = [
-                (*labels[number // len(texts)], texts[number % len(texts)] or "")
-                for number in found.tolist()
-            ]
-        return numbers, labels
+            many = len(texts)
+            found, numbers, _ = distinct(numbers * many + codes[rows], len(series) * many)
+            labels = [text or "" for text in texts]
+            if place:
+                pairs = zip((found // many).tolist(), (found % many).tolist(), strict=True)
+                series = [f"{series[one]}{SEPARATOR}{labels[other]}" for one, other in pairs]
+            else:
+                series = [labels[number] for number in found.tolist()]
+        return numbers, series
 
     def _texts(self, name: str) -> tuple[Ints, list[str | None]]:
         column = pc.cast(self._column(name), pa.string()).dictionary_encode(null_encoding="encode")

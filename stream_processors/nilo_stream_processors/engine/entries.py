@@ -69,10 +69,7 @@ class Entries(Cells):
         replaced = [self._found[key] for key in keys if key in self._found]
         self.live[replaced] = False
         self._dead += replaced
-        ends = partials.end.tolist()
-        slots = np.array(
-            [self.new(key[0], key[1], end) for key, end in zip(keys, ends, strict=True)], np.int64
-        )
+        slots = self.new(partials.series, partials.start, partials.end)
         self._found.update(zip(keys, slots.tolist(), strict=True))
         self.length[slots], self.partition[slots] = partials.pane, partials.partition
         self.gap[slots], self.live[slots] = partials.gap, True
@@ -84,7 +81,8 @@ class Entries(Cells):
         """The slot of the rest of a window of a grid; made when there is none."""
         slot = self._found.get(key)
         if slot is None:
-            slot = self._found[key] = self.new(key[0], key[1], end)
+            place = np.array([key[0]], np.object_), np.array([key[1]]), np.array([end])
+            slot = self._found[key] = int(self.new(*place)[0])
             self.length[slot], self.partition[slot], self.gap[slot] = key[2], key[3], REST
             self.live[slot] = True
             self.windows[grid, slot] = window
@@ -95,10 +93,10 @@ class Entries(Cells):
         for slot in slots.tolist():
             key = self.series[slot], self.start[slot], self.length[slot], self.partition[slot]
             del self._found[key]
-        self.remove(slots.tolist() + self._dead)
+        self.remove(np.concatenate([slots, np.array(self._dead, np.int64)]))
         self._dead = []
 
-    def remove(self, slots: list[int]) -> None:
+    def remove(self, slots: Ints) -> None:
         """Give slots free."""
         super().remove(slots)
         self.windows[:, slots], self.live[slots] = -1, False

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from nilo_schemas.arrow import arrow_schema
 from nilo_schemas.catalogue import Metric
@@ -16,6 +16,7 @@ from nilo_stream_processors.engine.arrays import Bools, Floats, Ints
 from nilo_stream_processors.engine.entries import Entries
 from nilo_stream_processors.engine.histogram import Values, quantiles
 from nilo_stream_processors.engine.partials import Texts
+from nilo_stream_processors.engine.series import SEPARATOR
 from nilo_stream_processors.engine.sketch import estimates
 from nilo_stream_processors.engine.tallies import Bins, Tallies
 
@@ -146,10 +147,9 @@ def _ends(lengths: Ints) -> pa.Array:
 
 
 def _dimensions(windows: Published) -> pa.Array:
-    names = windows.metric.dimensions
-    labels = [json.loads(series) for series in windows.series]
+    names, series = windows.metric.dimensions, pa.array(windows.series, pa.string())
     keys = pa.array(names * len(windows), pa.string())
-    values = pa.array([label for one in labels for label in one], pa.string())
+    values = pc.split_pattern(series, SEPARATOR).flatten() if names else keys
     ends = _ends(np.full(len(windows), len(names)))
     return pa.MapArray.from_arrays(ends, keys, values, type=SCHEMA.field("dimensions").type)
 

@@ -41,9 +41,10 @@ SCHEMA = pa.schema(
 class Partials:
     """Many partials as columns of equal length.
 
-    `series` is the JSON list of the labels; `topic` and `partition` name the source; `pane` and
-    `gap` say what kind of cell it is (see `plan.Grouping`); `start` and `end` are in microseconds,
-    for a session those of its first and last event. `sums` has shape (fields, length).
+    `series` is the text of the labels (see `series.text_of`); `topic` and `partition` name the
+    source; `pane` and `gap` say what kind of cell it is (see `plan.Grouping`); `start` and `end`
+    are in microseconds, for a session those of its first and last event. `sums` has shape
+    (fields, length).
     """
 
     metric: Texts

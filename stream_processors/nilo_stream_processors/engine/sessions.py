@@ -5,17 +5,16 @@ A source partition keeps its own sessions; stage 2 joins those of all partitions
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import numpy as np
 
 from nilo_stream_processors.engine.arrays import Bools, Ints, distinct
 from nilo_stream_processors.engine.cells import Cells
-from nilo_stream_processors.engine.columns import Chosen, Columns, Labels
-from nilo_stream_processors.engine.panes import OTHER, series_text
+from nilo_stream_processors.engine.columns import Chosen, Columns
 from nilo_stream_processors.engine.partials import Partials, withdrawals
 from nilo_stream_processors.engine.plan import Grouping
+from nilo_stream_processors.engine.series import OTHER, text_of
 
 
 class Sessions:
@@ -27,9 +26,9 @@ class Sessions:
     def __init__(self, grouping: Grouping) -> None:
         self.grouping = grouping
         self.cells = Cells(grouping.metrics)
-        self._slots: dict[Labels, list[int]] = {}
-        self._named: dict[int, set[Labels]] = {}
-        self._other: Labels = (OTHER,) * len(grouping.dimensions)
+        self._slots: dict[str, list[int]] = {}
+        self._named: dict[int, set[str]] = {}
+        self._other = text_of([OTHER] * len(grouping.dimensions))
         self._withdrawn: set[tuple[str, int]] = set()
 
     def in_time(self, times: Ints, before: Ints, grace: int) -> Bools:
@@ -39,44 +38,44 @@ class Sessions:
     def add(self, rows: Chosen, columns: Columns) -> int:
         """Add rows of a batch; returns how many of them fell to `__other__`."""
         times = columns.times[rows]
-        series, labels, capped = self._named_series(rows, columns)
-        order, firsts, lasts = _runs(series, times, self.grouping.gap)
+        numbers, series, capped = self._named_series(rows, columns)
+        order, firsts, lasts = _runs(numbers, times, self.grouping.gap)
         slots = np.empty(len(firsts), np.int64)
         for index, (first, last) in enumerate(zip(order[firsts], order[lasts], strict=True)):
-            slots[index] = self._slot(labels[series[first]], int(times[first]), int(times[last]))
+            slots[index] = self._slot(series[numbers[first]], int(times[first]), int(times[last]))
         members = np.empty(len(order), np.int64)
         members[order] = np.repeat(slots, np.diff(np.append(firsts, len(order))))
         self.cells.add(members, rows, columns)
         return capped
 
-    def _named_series(self, rows: Chosen, columns: Columns) -> tuple[Ints, list[Labels], int]:
-        """The series of each row under the cap, their labels, and how many rows are capped."""
-        numbers, labels = columns.series(self.grouping.dimensions, rows)
+    def _named_series(self, rows: Chosen, columns: Columns) -> tuple[Ints, list[str], int]:
+        """The number of each row's series under the cap, the series, and how many are capped."""
+        numbers, series = columns.series(self.grouping.dimensions, rows)
         stretches = columns.times[rows] // self.grouping.gap
         first = int(stretches.min())
         span = int(stretches.max()) - first + 1
-        found, members, _ = distinct(numbers * span + stretches - first, len(labels) * span)
+        found, members, _ = distinct(numbers * span + stretches - first, len(series) * span)
         owners = np.empty(len(found), np.int64)
         for index, number in enumerate(found.tolist()):
-            series, place = divmod(number, span)
-            named = self._takes(labels[series], first + place)
-            owners[index] = series if named else len(labels)
-        capped = int((owners[members] == len(labels)).sum())
-        return owners[members], [*labels, self._other], capped
+            which, place = divmod(number, span)
+            named = self._takes(series[which], first + place)
+            owners[index] = which if named else len(series)
+        capped = int((owners[members] == len(series)).sum())
+        return owners[members], [*series, self._other], capped
 
-    def _takes(self, labels: Labels, stretch: int) -> bool:
+    def _takes(self, series: str, stretch: int) -> bool:
         named = self._named.setdefault(stretch, set())
-        if labels not in named and (not labels or len(named) < self.grouping.cap):
-            named.add(labels)
-        return labels in named
+        if len(named) < self.grouping.cap or not self.grouping.dimensions:
+            named.add(series)
+        return series in named
 
-    def _slot(self, labels: Labels, first: int, last: int) -> int:
+    def _slot(self, series: str, first: int, last: int) -> int:
         """The slot of the one session that these times belong to; others are joined into it."""
-        mine = self._slots.setdefault(labels, [])
+        mine = self._slots.setdefault(series, [])
         gap, start, end = self.grouping.gap, self.cells.start, self.cells.end
         near = [s for s in mine if start[s] - gap <= last and end[s] + gap >= first]
         if not near:
-            mine.append(self.cells.new(series_text(labels), first, last))
+            mine.append(self._new(series, first, last))
             return mine[-1]
         kept = min(near, key=lambda slot: int(start[slot]))
         for slot in near:
@@ -89,6 +88,10 @@ class Sessions:
                 self.cells.move(slot, kept)
                 mine.remove(slot)
         return kept
+
+    def _new(self, series: str, start: int, end: int) -> int:
+        texts = np.array([series], np.object_)
+        return int(self.cells.new(texts, np.array([start]), np.array([end]))[0])
 
     def _withdraw(self, slots: list[int]) -> None:
         cells = self.cells
@@ -124,15 +127,14 @@ class Sessions:
         slots = [self._restored(text, start, end) for text, start, end in rows]
         self.cells.join(np.array(slots, np.int64), str(stored.metric[0]), stored)
 
-    def _restored(self, text: str, start: int, end: int) -> int:
-        labels = tuple(json.loads(text))
+    def _restored(self, series: str, start: int, end: int) -> int:
         gap = self.grouping.gap
         for stretch in range(start // gap, end // gap + 1):
-            self._named.setdefault(stretch, set()).add(labels)
-        mine = self._slots.setdefault(labels, [])
+            self._named.setdefault(stretch, set()).add(series)
+        mine = self._slots.setdefault(series, [])
         found = [slot for slot in mine if self.cells.start[slot] == start]
         if not found:
-            mine.append(self.cells.new(text, start, end))
+            mine.append(self._new(series, start, end))
         return (found or mine)[-1]
 
     def expire(self, watermark: int, grace: int) -> None:
@@ -140,14 +142,14 @@ class Sessions:
         gap = self.grouping.gap
         end = self.cells.end
         gone = []
-        for labels, slots in list(self._slots.items()):
+        for series, slots in list(self._slots.items()):
             past = [slot for slot in slots if end[slot] + 2 * gap + grace <= watermark]
             if past:
                 gone += past
-                self._slots[labels] = [slot for slot in slots if slot not in past]
-            if not self._slots[labels]:
-                del self._slots[labels]
-        self.cells.remove(gone)
+                self._slots[series] = [slot for slot in slots if slot not in past]
+            if not self._slots[series]:
+                del self._slots[series]
+        self.cells.remove(np.array(gone, np.int64))
         for stretch in [k for k in self._named if (k + 2) * gap + grace <= watermark]:
             del self._named[stretch]
 

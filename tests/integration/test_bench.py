@@ -1,0 +1,51 @@
+"""`nilo bench engine` on the real stack, small: it measures, and every window is right.
+
+Whether goals are reached says nothing here: a few thousand events on a machine that runs tests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from nilo_schemas.settings import Settings
+
+pytestmark = pytest.mark.integration
+EVENTS = 10_000
+
+
+def test_the_engine_is_measured_and_its_windows_are_right(stack: Settings) -> None:
+    words = ["bench", "engine", "--quick", "--events", str(EVENTS), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "nilo_cli", *words],
+        env=os.environ
+        | {
+            "KAFKA_BOOTSTRAP_SERVERS": stack.brokers(),
+            "SCHEMA_REGISTRY_URL": stack.registry_url(),
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+    assert done.returncode in (0, 1), done.stderr
+    report = json.loads(done.stdout)
+    assert set(report) == {"bench", "ratios", "figures", "versions"}
+    assert {frozenset(each) for each in report["ratios"]} == {
+        frozenset(("name", "value", "goal", "holds"))
+    }
+    assert done.returncode == (0 if all(each["holds"] for each in report["ratios"]) else 1)
+    figures, values = report["figures"], {each["name"]: each["value"] for each in report["ratios"]}
+    assert figures["events"] == EVENTS
+    assert figures["events_memory"] > 4 * EVENTS
+    # Two minutes of 100 series: 1 + 3 + 8 metrics (two more count what is rare) and stock Faust's
+    # table; ten minutes of 100 series; twice one minute of 500 series.
+    assert figures["windows_compared"] > 200 * (12 + 1) + 1000 + 2 * 500
+    assert values["windows that differ (at most)"] == 0
+    assert min(value for name, value in figures.items() if name.endswith("_s")) > 0
