@@ -52,7 +52,6 @@ _KNOWN: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (fields.TraceId, _hex(32)),
     (fields.SpanId, _hex(16)),
     (results.Int, st.integers(-(2**31), 2**31 - 1)),
-    (results.Long, st.integers(-(2**63), 2**63 - 1)),
 ]
 _SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "sample_rate": st.integers(1, 2**31 - 1),
