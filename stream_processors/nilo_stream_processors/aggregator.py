@@ -183,7 +183,7 @@ class Aggregator:
         changed = changes(state, source)
         self._outgoing.append(changed)
         snapshot = self._log.wants_snapshot(name)
-        kept = everything(state, source) if snapshot else changed
+        kept = everything(state, source, changed) if snapshot else changed
         # Only now: a cell may have changed and become past since the last commit.
         expire(state, self._bounds.grace)
         header = {
