@@ -181,6 +181,21 @@ def test_sources_say_which_offsets_a_window_is_made_of() -> None:
     }
 
 
+@pytest.mark.parametrize("label", ["", '"', "\\", "é\n", "a,b", "[1]", "\u2028", "x" * 5_000])
+def test_labels_of_any_kind_reach_the_window(label: str) -> None:
+    metrics = {"m": measured(dimensions=["provider", "model"])}
+    source, merge = Stage1(metrics), Stage2(metrics)
+    source.feed(call(5, label), call(5, "plain", provider=label))
+    merge.take(source.commit())
+
+    found = [tuple(each.row["dimensions"].items()) for each in merge.publish()]
+
+    assert set(found) == {
+        (("provider", "p"), ("model", label)),
+        (("provider", label), ("model", "plain")),
+    }
+
+
 def forgotten() -> tuple[Stage1, Stage2]:
     """A partition at 500 whose windows before that are forgotten."""
     source, merge = merged(call(5), call(500), grace=0)
@@ -201,7 +216,7 @@ def test_forgotten_windows_do_not_come_back() -> None:
 
     assert merge.publish() == []
     (refused,) = merge.state.refused
-    assert (list(refused.series), list(refused.partition)) == (['["b"]'], [1])
+    assert (list(refused.series), list(refused.partition)) == (["b"], [1])
 
 
 def test_what_was_counted_before_it_was_forgotten_is_not_refused() -> None:
