@@ -1,7 +1,5 @@
 """`nilo bench`: the benchmarks of a checkout, run as a program of their own."""
 
-
-
 from __future__ import annotations
 
 import json

@@ -81,6 +81,7 @@ class Aggregator:
         self._saved: dict[TP, tuple[int, int, bool]] = {}
         self._outgoing: list[Partials] = []
         self._unsent: set[TP] = set()
+        self._taken = 0
         self._log = StateLog(app, "sources", settings.partitions, outbox)
         self._log.on_recovered(self._recovered)
         self._ready = False
@@ -104,6 +105,10 @@ class Aggregator:
             found[topic] = found.get(topic, 0) + behind
         return found
 
+    def is_behind(self) -> bool:
+        """Whether there is more to take in than was taken in since the last save."""
+        return sum(self.lag().values()) > self._taken
+
     def _source(self, tp: TP) -> tuple[str, int]:
         return tp.topic.removeprefix(self._prefix), tp.partition
 
@@ -125,6 +130,7 @@ class Aggregator:
         refused = aggregate(state, rows, offsets[indexes], stamps, self._bounds)
         state.last_offset = max(state.last_offset, chunk.offset)
         self._moved[tp] = self._clock()
+        self._taken += len(chunk) - seen
         self._counters.consumed(topic, len(chunk) - seen)
         self._counters.capped(state.capped)
         state.capped.clear()
@@ -162,6 +168,7 @@ class Aggregator:
         """Write the state that changed since the last time; `publish` then has what to send."""
         if not self._ready:
             return
+        self._taken = 0
         self._mark_idle()
         for tp, state in self._states.items():
             mark = (state.watermark, state.last_offset, state.idle)
@@ -176,7 +183,7 @@ class Aggregator:
         changed = changes(state, source)
         self._outgoing.append(changed)
         snapshot = self._log.wants_snapshot(name)
-        kept = everything(state, source) if snapshot else changed
+        kept = everything(state, source, changed) if snapshot else changed
         # Only now: a cell may have changed and become past since the last commit.
         expire(state, self._bounds.grace)
         header = {

@@ -14,8 +14,9 @@ from nilo_stream_processors.merger import Merger
 from nilo_stream_processors.outbox import Outbox
 from nilo_stream_processors.reporter import Reporter
 
-# Writing state takes a tenth of the time, or less: large states are written less often.
-WRITING_SHARE = 9
+# How many times as long as it took the last time the next write of state waits: large states are
+# written less often. With much to catch up, nobody waits for what lies between.
+PAUSE, PAUSE_BEHIND = 1, 9
 LONGEST_PAUSE = 10.0
 
 
@@ -34,7 +35,7 @@ class Keeper:
     ) -> None:
         self._app, self._aggregator, self._merger = app, aggregator, merger
         self._reporter, self._outbox, self._clock = reporter, outbox, clock
-        self._due = 0.0
+        self._written, self._took = -LONGEST_PAUSE, 0.0
         self.chunked = frozenset([*aggregator.topics, merger.topic])
         app.on_partitions_revoked.connect(self._revoked, weak=False)
 
@@ -49,7 +50,7 @@ class Keeper:
         the broker when this returns.
         """
         begin = self._clock()
-        if begin < self._due and not (self._app.should_stop or self._app.rebalancing):
+        if begin < self._due() and not (self._app.should_stop or self._app.rebalancing):
             return False
         self._aggregator.save()
         self._merger.save()
@@ -58,9 +59,14 @@ class Keeper:
         self._merger.publish()
         self._reporter.publish()
         await self._outbox.flush()
-        now = self._clock()
-        self._due = now + min(WRITING_SHARE * (now - begin), LONGEST_PAUSE)
+        self._written = self._clock()
+        self._took = self._written - begin
         return True
+
+    def _due(self) -> float:
+        """When state is to be written again."""
+        pause = PAUSE_BEHIND if self._aggregator.is_behind() else PAUSE
+        return self._written + min(pause * self._took, LONGEST_PAUSE)
 
     def delivered(self) -> int:
         """How many messages of state and results the broker has taken."""

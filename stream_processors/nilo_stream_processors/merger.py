@@ -158,11 +158,12 @@ class Merger:
 
     def publish(self) -> None:
         """Send the windows that `save` has found."""
-        schema_id = self._registry.schema_id(MetricWindow)
+        prefix = frame(self._registry.schema_id(MetricWindow), b"")
         for windows in self._outgoing:
-            bodies = pyruhvro.serialize_record_batch(merged.to_arrow(windows), self._contract, 1)
-            for key, body in zip(_keys(windows), bodies[0].to_pylist(), strict=True):
-                self._outbox.send(self._windows_topic, key, frame(schema_id, body))
+            batch = merged.to_arrow(windows)
+            (bodies,) = pyruhvro.serialize_record_batch(batch, self._contract, 1)
+            framed = (prefix + body for body in bodies.to_pylist())
+            self._outbox.send_all(self._windows_topic, zip(_keys(windows), framed, strict=True))
             final = int(windows.final.sum())
             self._counters.windows(final=final, provisional=len(windows) - final)
         self._outgoing = []
@@ -210,10 +211,11 @@ def _add_marks(marks: dict[Source, Mark], found: list[list[Any]]) -> None:
 def _keys(windows: Published) -> Iterator[bytes]:
     """The message keys: metric and labels as a JSON list, so that a series stays in order."""
     name, dimensions = windows.name, len(windows.metric.dimensions)
-    for series in windows.series.tolist():
-        if _PLAIN(series):
-            # What json.dumps would give, at a tenth of its time.
-            labels = series.replace(SEPARATOR, '", "')
-            yield f'["{name}", "{labels}"]'.encode() if dimensions else f'["{name}"]'.encode()
-        else:
-            yield json.dumps([name, *labels_of(series, dimensions)]).encode()
+    texts = windows.series.tolist()
+    if dimensions and all(map(_PLAIN, texts)):
+        # What json.dumps would give, at a tenth of its time.
+        for text in texts:
+            yield f'["{name}", "{text}"]'.replace(SEPARATOR, '", "').encode()
+    else:
+        for text in texts:
+            yield json.dumps([name, *labels_of(text, dimensions)]).encode()

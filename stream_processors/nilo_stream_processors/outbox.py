@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 from confluent_kafka import KafkaError, Producer
@@ -55,16 +56,28 @@ class Outbox:
         headers: list[Header] | None = None,
     ) -> None:
         """Hand over a message; without a partition the key decides."""
+        self._handed += 1
         while True:
             try:
                 self._producer.produce(
-                    topic, value, key, partition, headers=[*(headers or [])], on_delivery=self._note
+                    topic, value, key, partition, self._note, headers=[*(headers or [])]
                 )
             except BufferError:
                 self._producer.poll(0.1)
             else:
-                self._handed += 1
                 return
+
+    def send_all(self, topic: str, messages: Iterable[tuple[bytes, bytes]]) -> None:
+        """Hand over many messages without headers, as key and value; the key decides where to."""
+        produce, note, sent = self._producer.produce, self._note, 0
+        for key, value in messages:
+            try:
+                produce(topic, value, key, -1, note)
+            except BufferError:
+                self.send(topic, key, value)
+            else:
+                sent += 1
+        self._handed += sent
 
     def delivered(self) -> int:
         """How many messages have left."""

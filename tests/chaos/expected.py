@@ -117,8 +117,9 @@ class Expected:
 
 
 def lengths_of(metric: Metric) -> dict[str, int]:
-    """The tumbling windows of a metric, rollups among them, with their lengths in microseconds."""
-    texts = [*metric.windows, *metric.model_dump().get("rollups", [])]
+    """The tumbling windows of a metric with their lengths in microseconds; 1m is rolled up."""
+    rollups = metric.model_dump().get("rollups", []) if "1m" in metric.windows else []
+    texts = [*metric.windows, *rollups]
     found = {text: re.fullmatch(r"(\d+)([smhd])", text) for text in texts}
     return {
         text: int(match[1]) * _SECONDS[match[2]] * SECOND for text, match in found.items() if match

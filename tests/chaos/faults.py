@@ -61,8 +61,7 @@ class Fleet:
         for worker, process in list(self.workers.items()):
             if process.poll() is not None:
                 told = _tail(self._log(worker))
-                self.ends.append(f"worker {worker} ended with {process.returncode}:\n{told}")
-                self.say(f"  worker {self.ends[-1]}")
+                self._note(f"worker {worker} ended with {process.returncode}:\n{told}")
                 self._start(worker)
 
     def _do(self, action: Action) -> None:
@@ -113,13 +112,18 @@ class Fleet:
                 process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
-                self.ends.append(f"worker {worker} was asked to end and did not within 30 s")
+                told = _tail(self._log(worker))
+                self._note(f"worker {worker}, asked to end, did not within 30 s:\n{told}")
             else:
                 self.stops.append(time.monotonic() - begin)
                 if process.returncode != 0:
                     told = _tail(self._log(worker))
                     code = process.returncode
-                    self.ends.append(f"worker {worker}, asked to end, ended with {code}:\n{told}")
+                    self._note(f"worker {worker}, asked to end, ended with {code}:\n{told}")
+
+    def _note(self, end: str) -> None:
+        self.ends.append(end)
+        self.say(f"  ! {end}")
 
     def close(self) -> None:
         """End what still runs, the hard way."""

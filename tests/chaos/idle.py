@@ -14,7 +14,7 @@ from tests.chaos.observed import Observed
 from tests.chaos.round import read_back, wait_until_right
 from tests.chaos.schedule import Action, Plan
 
-STREAM = Load(rate=500, seconds=15, seed="idle")
+STREAM = Load(rate=500, seconds=10, seed="idle")
 
 
 def measure_idle_close(settings: Settings, logs: Path, say: Say) -> tuple[float, list[str]]:

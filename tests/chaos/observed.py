@@ -21,7 +21,7 @@ class Published:
 
     final: Values | None = None
     final_since_ms: int = 0
-    revisions: dict[int, str] = field(default_factory=dict)
+    revisions: dict[int, Values] = field(default_factory=dict)
 
     @property
     def revision(self) -> int:
@@ -59,11 +59,11 @@ class Observed:
             return
         if held.final is None:
             held.final_since_ms = milliseconds
-        content = repr({name: v for name, v in window.items() if name not in NOT_CONTENT})
+        self.counts["again"] += revision in held.revisions
+        content = {name: value for name, value in window.items() if name not in NOT_CONTENT}
         known = held.revisions.setdefault(revision, content)
         if known != content:
-            self.conflicts.append(f"{key}: revision {revision} is {content} and was {known}")
-        self.counts["again"] += revision in held.revisions and revision <= newest
+            self.conflicts.append(f"{key} revision {revision}: {_changes(known, content)}")
         self.counts["older_after_newer"] += revision < newest
         if revision >= newest:
             held.final = window
@@ -79,6 +79,12 @@ class Observed:
     def close(self) -> None:
         """Leave the brokers."""
         self._reader.close()
+
+
+def _changes(before: Values, after: Values) -> str:
+    """What differs, without the histogram: that is long, and the quantiles tell."""
+    names = [name for name in before if before[name] != after[name] and name != "histogram"]
+    return ", ".join(f"{name} was {before[name]} and is {after[name]}" for name in names)
 
 
 def key_of(window: Values) -> WindowKey:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import time
 import uuid
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import fastavro
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
@@ -16,7 +17,8 @@ from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
 
 Values = dict[str, Any]
-TIMEOUT = 10.0
+TIMEOUT, PATIENCE = 10.0, 60.0  # seconds: of one question, of all its repetitions
+T = TypeVar("T")
 
 
 def quiet_config(settings: Settings, **more: Any) -> dict[str, Any]:
@@ -41,6 +43,18 @@ class Decoder:
         return read
 
 
+def patiently(ask: Callable[[], T]) -> T:
+    """The answer of a broker that may have come up this moment; raises KafkaException at last."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return ask()
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
 class TopicReader:
     """Reads a topic from its beginning; each call of `news` goes on where the last one ended."""
 
@@ -49,12 +63,17 @@ class TopicReader:
         self._consumer = Consumer(
             quiet_config(settings, group_id=uuid.uuid4().hex, enable_auto_commit=False)
         )
-        numbers = self._consumer.list_topics(self._topic, TIMEOUT).topics[self._topic].partitions
-        self._next = dict.fromkeys(numbers, 0)
-        self._consumer.assign([TopicPartition(self._topic, number, 0) for number in numbers])
+        self._next = dict.fromkeys(range(patiently(self._partitions)), 0)
+        self._consumer.assign([TopicPartition(self._topic, number, 0) for number in self._next])
 
-    def ends(self) -> dict[int, int]:
-        """The offset after the last message of each partition; raises KafkaException."""
+    def _partitions(self) -> int:
+        found = self._consumer.list_topics(self._topic, TIMEOUT).topics[self._topic]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return len(found.partitions)
+
+    def _ends(self) -> dict[int, int]:
+        """The offset after the last message of each partition."""
         return {
             number: self._consumer.get_watermark_offsets(
                 TopicPartition(self._topic, number), TIMEOUT
@@ -63,17 +82,23 @@ class TopicReader:
         }
 
     def news(self) -> Iterator[Message]:
-        """The messages that came since the last call, each partition's in order."""
-        ends = self.ends()
+        """The messages that came since the last call, each partition's in order.
+
+        Raises:
+            TimeoutError: nothing came for a minute, though there is more.
+        """
+        ends, heard = patiently(self._ends), time.monotonic()
         while any(self._next[number] < end for number, end in ends.items()):
             for message in self._consumer.consume(5_000, 0.2):
-                if message.error() is not None:
-                    raise KafkaException(message.error())
-                number, offset = message.partition(), message.offset()
+                error, number, offset = message.error(), message.partition(), message.offset()
+                if error is not None:
+                    continue  # the client goes on by itself when it can
                 assert number is not None
                 assert offset is not None
-                self._next[number] = offset + 1
+                self._next[number], heard = offset + 1, time.monotonic()
                 yield message
+            if time.monotonic() > heard + PATIENCE:
+                raise TimeoutError(f"{self._topic}: nothing for {PATIENCE:g} s before {ends}")
 
     def close(self) -> None:
         """Leave the brokers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from nilo_schemas.families import LlmEvent
 from nilo_schemas.settings import Settings
 from tests.chaos.compare import differences
 from tests.chaos.expected import Expected, Row
-from tests.chaos.faults import Fleet, Say, fleet
+from tests.chaos.faults import Fleet, Say, Strike, fleet
 from tests.chaos.load import Feeder, Load
 from tests.chaos.observed import Observed, dead_letters
-from tests.chaos.progress import Progress, caught_up
+from tests.chaos.progress import Progress, Sample, caught_up
 from tests.chaos.reading import Decoder, TopicReader
 from tests.chaos.schedule import Plan
 
@@ -31,7 +31,8 @@ class Outcome:
     """What became of a round; times are in seconds.
 
     `differences` says what is wrong with windows or dead letters, line by line; `settled` is the
-    time from the end of the stream to the last right window; None when that never came.
+    time from the end of the stream and of the last fault to the last right window; None when that
+    never came.
     """
 
     events: int = 0
@@ -65,16 +66,22 @@ def run_round(settings: Settings, plan: Plan, load: Load, logs: Path, say: Say) 
             settle(settings, outcome, workers, say)
         finally:
             progress.stop()
-        outcome.own_ends, outcome.stops = workers.ends, workers.stops
     if outcome.events != sent:
         outcome.differences.append(f"{sent} events were acknowledged, {outcome.events} are there")
-    for strike in workers.strikes:
-        seconds = caught_up(progress.samples, strike.when)
-        if strike.action.deed not in ("start", "continue", "broker up"):
-            outcome.never_caught_up += seconds is None
-            if seconds is not None:
-                outcome.catch_ups.setdefault(strike.action.deed, []).append(seconds)
+    outcome.own_ends, outcome.stops = workers.ends, workers.stops
+    _note_catch_ups(outcome, workers.strikes, progress.samples)
     return outcome
+
+
+def _note_catch_ups(outcome: Outcome, strikes: Iterable[Strike], samples: Sequence[Sample]) -> None:
+    for strike in strikes:
+        deed = strike.action.deed
+        if deed in ("start", "continue", "broker up"):
+            continue
+        seconds = caught_up(samples, strike.when)
+        outcome.never_caught_up += seconds is None
+        if seconds is not None:
+            outcome.catch_ups.setdefault(deed, []).append(seconds)
 
 
 def settle(settings: Settings, outcome: Outcome, workers: Fleet, say: Say) -> None:

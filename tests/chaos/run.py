@@ -97,7 +97,7 @@ def own_stack() -> Iterator[Settings]:
         if not list(home.glob("chaos-logs/*")):
             shutil.rmtree(home, ignore_errors=True)
         else:
-            to_stderr(f"what the workers of wrong rounds said is kept in {home / 'chaos-logs'}")
+            to_stderr(f"logs of wrong or unfinished rounds are in {home / 'chaos-logs'}")
 
 
 def fresh(stack: Settings, prefix: str) -> Settings:
@@ -144,7 +144,7 @@ def _tell(outcome: Outcome, logs: Path) -> None:
     wrong = outcome.differences + outcome.conflicts
     for line in wrong[:SHOWN]:
         to_stderr(f"  ! {line}")
-    if wrong:
+    if wrong or outcome.own_ends:
         (logs / "differences.txt").write_text("\n".join(wrong))
     else:
         shutil.rmtree(logs)
@@ -170,7 +170,7 @@ def report(
         "bench": "chaos",
         "ratios": [
             _ratio("differences", different, 0),
-            _ratio("final windows published with two contents", conflicts, 0),
+            _ratio("final revisions with two contents", conflicts, 0),
             _ratio("idle close, seconds", round(max(idle), 2), limit),
         ],
         "figures": _figures(total, options, seconds),

@@ -38,7 +38,7 @@ def test_windows_are_exact_though_workers_and_broker_die_under_load(
     """A worker is killed, one stopped for longer than its session, one joins, one leaves."""
     plan = short_plan(broker=bool(status(short_grace).servers))
 
-    outcome = run_round(short_grace, plan, Load(1500, 55, "short"), tmp_path, to_stderr)
+    outcome = run_round(short_grace, plan, Load(1500, 42, "short"), tmp_path, to_stderr)
 
     assert outcome.differences == []
     assert outcome.conflicts == []

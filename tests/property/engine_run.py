@@ -6,7 +6,6 @@ after that is done again, and what it had saved last is published again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +27,7 @@ from nilo_stream_processors.engine.merge import (
 from nilo_stream_processors.engine.merged import Published
 from nilo_stream_processors.engine.partials import Partials
 from nilo_stream_processors.engine.plan import plan
+from nilo_stream_processors.engine.series import labels_of
 from nilo_stream_processors.engine.source import (
     Bounds,
     aggregate,
@@ -90,7 +90,7 @@ class SourceRun:
         mark = Mark(state.watermark, state.last_offset, state.idle)
         changed = travelled(changes(state, self.source))
         if snapshot or not self._saved:
-            self._saved = [(travelled(everything(state, self.source)), mark)]
+            self._saved = [(travelled(everything(state, self.source, changed)), mark)]
         else:
             self._saved.append((changed, mark))
         expire(state, self.case.rules["grace"])
@@ -173,7 +173,12 @@ class MergeRun:
         places = zip(windows.series, windows.start.tolist(), windows.end.tolist(), strict=True)
         shown = merged.to_arrow(windows).to_pylist(maps_as_pydicts="strict")
         for (series, start, end), row in zip(places, shown, strict=True):
-            name = (windows.name, windows.window, start, tuple(json.loads(series)))
+            name = (
+                windows.name,
+                windows.window,
+                start,
+                tuple(labels_of(series, len(windows.metric.dimensions))),
+            )
             key = (*name[:3], end, name[3])
             old = self.windows.get(name)
             if old is None or old[1]["revision"] <= row["revision"]:

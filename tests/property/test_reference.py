@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nilo_schemas.catalogue import Metric
-from tests.property.engine_cases import Case, cases
+from tests.property.engine_cases import LLM, METRICS, NEVER, SECOND, Case, cases, events_of
 from tests.property.engine_run import Run, Step, run
 from tests.property.reference import reference_refused, reference_windows
 
@@ -84,12 +85,15 @@ def assert_estimates(metric: Metric, mine: Mapping[str, Any], window: Mapping[st
         assert math.isclose(mine["distinct"], window["distinct"], abs_tol=0.01)
 
 
-_what = st.sampled_from(["feed"] * 4 + ["commit"] * 2 + ["snapshot", "crash"] + ["commit, crash"])
-_feeds = st.builds(Step, st.integers(0, 9), st.just("feed"), st.integers(1, 20))
-_source_steps = st.lists(st.builds(Step, st.integers(0, 9), _what, st.integers(1, 20)), max_size=40)
-_steps = st.lists(
-    st.builds(Step, st.none() | st.integers(0, 9), _what, st.integers(1, 20)), max_size=60
+_what = st.sampled_from(
+    ["feed"] * 4 + ["commit"] * 4 + ["snapshot", "crash", "commit, crash", "snapshot, crash"]
 )
+
+
+def steps_of(who: st.SearchStrategy[int | None]) -> st.SearchStrategy[list[Step]]:
+    """Few or many steps of source partitions and stage 2."""
+    step = st.builds(Step, who, _what, st.integers(1, 12))
+    return st.sampled_from([2, 20, 80]).flatmap(lambda least: st.lists(step, min_size=least))
 
 
 @MANY
@@ -99,12 +103,36 @@ def test_windows_equal_the_reference(case: Case) -> None:
 
 
 @MANY
-@given(cases(), _steps)
+@given(cases(), steps_of(st.none() | st.integers(0, 9)))
 def test_crashes_of_both_stages_change_no_window(case: Case, steps: list[Step]) -> None:
     assert_equal(case, run(case, steps))
 
 
 @MANY
-@given(cases(), _source_steps)
+@given(cases(), steps_of(st.integers(0, 9)))
 def test_cuts_and_crashes_of_stage_1_change_no_byte(case: Case, steps: list[Step]) -> None:
     assert repr(run(case).windows) == repr(run(case, steps).windows)
+
+
+def llm_case(name: str, rows: list[dict[str, Any]], cap: int) -> Case:
+    """One partition with calls, each at its second `at`."""
+    usual = {"ahead": 0, "gap": 1, "sample_rate": 1, "type": "llm.call"}
+    events = events_of([usual | row | {"at": row["at"] * SECOND} for row in rows])
+    rules = {"bound": 0, "grace": NEVER, "series_cap": cap, "future_bound": 3600 * SECOND}
+    return Case({(LLM, 0): events}, {name: METRICS[name]}, rules)
+
+
+@pytest.mark.parametrize("last", ["commit", "commit, crash", "snapshot", "snapshot, crash"])
+def test_a_session_that_grew_at_its_beginning_is_counted_once(last: str) -> None:
+    case = llm_case("session", [{"at": at, "session_id": "a", "duration": 5} for at in (20, 5)], 9)
+    one, whole = Step(0, "feed", 1), [Step(None, "feed", 9), Step(None, "commit")]
+
+    assert_equal(case, run(case, [one, Step(0, "commit"), *whole, one, Step(0, last)]))
+
+
+def test_a_series_without_values_keeps_its_place_under_the_cap_over_a_crash() -> None:
+    tokens = [("a", None), ("b", 1)]
+    rows = [{"at": 1, "model": model, "input_tokens": many} for model, many in tokens]
+    case = llm_case("hopping", rows, 1)
+
+    assert_equal(case, run(case, [Step(0, "feed", 1), Step(0, "commit, crash")]))

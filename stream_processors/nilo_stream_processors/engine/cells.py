@@ -121,11 +121,16 @@ class Cells:
             tallies.add(np.repeat(slots, bins.lengths), bins.bins, bins.counts)
 
     def partials(self, slots: Ints, source: tuple[str, int], pane: int, gap: int) -> Partials:
-        """Snapshots of the cells in the given slots (in rising order), of every metric."""
+        """Snapshots of the cells in the given slots (in rising order), of every metric.
+
+        A cell without a value for any metric is told of once: it has its place under the cap.
+        """
+        held = np.stack([one.sums[sums.COUNT, slots] > 0 for one in self.metrics.values()])
+        held[0] |= ~held.any(axis=0)
         return Partials.joined(
             [
-                self.snapshots(name, slots[cells.sums[sums.COUNT, slots] > 0], source, (pane, gap))
-                for name, cells in self.metrics.items()
+                self.snapshots(name, slots[mine], source, (pane, gap))
+                for name, mine in zip(self.metrics, held, strict=True)
             ]
         )
 

@@ -17,10 +17,9 @@ from nilo_stream_processors.engine.arrays import Bools, Ints
 from nilo_stream_processors.engine.cells import FIRST_CAPACITY, Cells
 from nilo_stream_processors.engine.partials import Partials
 
-# The `gap` of an entry that is the rest of forgotten panes.
-REST = -1
-# Series, start, length (of the pane, of the window of a rest; 0 for sessions) and partition.
-Key = tuple[str, int, int, int]
+# Series, start, length (of the pane, of the window of a rest; 0 for sessions), gap and partition.
+# The gap of a rest is the hop of its windows below zero.
+Key = tuple[str, int, int, int, int]
 
 
 class Entries(Cells):
@@ -83,7 +82,7 @@ class Entries(Cells):
         if slot is None:
             place = np.array([key[0]], np.object_), np.array([key[1]]), np.array([end])
             slot = self._found[key] = int(self.new(*place)[0])
-            self.length[slot], self.partition[slot], self.gap[slot] = key[2], key[3], REST
+            self.length[slot], self.gap[slot], self.partition[slot] = key[2:]
             self.live[slot] = True
             self.windows[grid, slot] = window
         return slot
@@ -91,8 +90,8 @@ class Entries(Cells):
     def forget(self, slots: Ints) -> None:
         """Forget entries, and give the slots of replaced ones free."""
         for slot in slots.tolist():
-            key = self.series[slot], self.start[slot], self.length[slot], self.partition[slot]
-            del self._found[key]
+            place = self.start[slot], self.length[slot], self.gap[slot], self.partition[slot]
+            del self._found[self.series[slot], *place]
         self.remove(np.concatenate([slots, np.array(self._dead, np.int64)]))
         self._dead = []
 
@@ -124,6 +123,7 @@ def keys_of(partials: Partials) -> Iterator[Key]:
         partials.series.tolist(),
         partials.start.tolist(),
         partials.pane.tolist(),
+        partials.gap.tolist(),
         partials.partition.tolist(),
         strict=True,
     )

@@ -11,7 +11,6 @@ import numpy as np
 from nilo_schemas.catalogue import Catalogue
 from nilo_stream_processors.engine import sums
 from nilo_stream_processors.engine.arrays import Bools
-from nilo_stream_processors.engine.entries import REST
 from nilo_stream_processors.engine.merged import Published
 from nilo_stream_processors.engine.pane_merge import PaneMerge
 from nilo_stream_processors.engine.partials import Partials
@@ -69,17 +68,13 @@ def take(state: MergeState, partials: Partials, marks: dict[Source, Mark], grace
     for name in np.unique(partials.metric.astype(str)).tolist() if len(partials) else ():
         mine = partials.metric == name
         for merge in state.metrics.get(name, ()):
-            rows = mine & (partials.gap == _gap(merge)) & (partials.topic == merge.metric.event)
+            rows = mine & (partials.gap == merge.gap) & (partials.topic == merge.metric.event)
             if rows.any():
                 _take(state, merge, partials.take(rows), grace)
     for source, mark in marks.items():
         held = state.marks.get(source)
         if held is None or held.last_offset <= mark.last_offset:
             state.marks[source] = mark
-
-
-def _gap(merge: Merge) -> int:
-    return merge.gap if isinstance(merge, SessionMerge) else 0
 
 
 def _take(state: MergeState, merge: Merge, partials: Partials, grace: int) -> None:
@@ -166,8 +161,8 @@ def restore(
     for name, merges in state.metrics.items():
         mine, windows = partials.metric == name, rows.metric == name
         for merge in merges:
-            wanted = [merge.gap] if isinstance(merge, SessionMerge) else [0, REST]
-            kept = partials.take(mine & np.isin(partials.gap, wanted))
+            # Rests of panes have gaps below zero.
+            kept = partials.take(mine & (np.maximum(partials.gap, 0) == merge.gap))
             forgotten = state.passed.get(merge.metric.event, 0) - grace
             merge.restore(kept, rows.take(windows), again[windows], forgotten)
 

@@ -122,9 +122,7 @@ def to_arrow(windows: Published) -> pa.RecordBatch:
         "mean": _where(valued & ("mean" in asked), total / safe),
         "rate": pa.array(count / np.where(seconds > 0, seconds, 1.0)),
         "error_ratio": pa.array(errors / safe),
-        "distinct": _where(
-            np.full(len(windows), metric.distinct is not None), estimates(content.registers)
-        ),
+        "distinct": _distinct(windows),
         **_distribution(metric, content, low, high),
         "final": pa.array(windows.final),
         "revision": pa.array(windows.revision),
@@ -140,6 +138,12 @@ def _times(microseconds: Ints) -> pa.Array:
 
 def _where(known: Bools, values: Floats) -> pa.Array:
     return pa.array(values, mask=~known)
+
+
+def _distinct(windows: Published) -> pa.Array:
+    if windows.metric.distinct is None:
+        return pa.nulls(len(windows), pa.float64())
+    return pa.array(estimates(windows.content.registers))
 
 
 def _ends(lengths: Ints) -> pa.Array:

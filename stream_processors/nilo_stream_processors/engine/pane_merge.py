@@ -9,7 +9,7 @@ import numpy as np
 
 from nilo_schemas.catalogue import Metric
 from nilo_stream_processors.engine.arrays import Bools, Ints
-from nilo_stream_processors.engine.entries import REST, Entries
+from nilo_stream_processors.engine.entries import Entries
 from nilo_stream_processors.engine.merged import Published, content_of
 from nilo_stream_processors.engine.partials import Partials
 from nilo_stream_processors.engine.plan import grids, microseconds, pane_length
@@ -25,12 +25,10 @@ class PaneMerge:
 
     def __init__(self, name: str, metric: Metric) -> None:
         self.name, self.metric = name, metric
-        self.pane = pane_length(metric)
+        self.pane, self.gap = pane_length(metric), 0
         windows = [window for window in metric.resolutions() if window.kind != "session"]
         self.windows = [
-            Windows(window.text, length, phase)
-            for window in windows
-            for length, phase in grids(window)
+            Windows(window, length, phase) for window in windows for length, phase in grids(window)
         ]
         own = set(metric.windows)
         self._eager = [grid.text in own for grid in self.windows]
@@ -102,7 +100,7 @@ class PaneMerge:
         """Forget what no event can reach; of panes in open windows their sum stays as a rest."""
         entries = self.entries
         past = np.flatnonzero(entries.live & (entries.end + grace <= passed))
-        panes = past[entries.gap[past] != REST]
+        panes = past[entries.gap[past] == 0]
         for number, grid in enumerate(self.windows):
             windows = entries.windows[number, panes]
             ends = grid.start[windows] + grid.length
@@ -121,7 +119,8 @@ class PaneMerge:
         slots = []
         for row, window in enumerate(windows.tolist()):
             start = int(grid.start[window])
-            key = (str(kept.series[row]), start, grid.length, int(kept.partition[row]))
+            kind = grid.length, -grid.hop, int(kept.partition[row])
+            key = (str(kept.series[row]), start, *kind)
             slots.append(entries.rest(key, start + grid.length, number, window))
         entries.join(np.array(slots, np.int64), self.name, kept)
         entries.dirty[slots] = True
@@ -153,11 +152,11 @@ class PaneMerge:
 
         What ended at `forgotten` or earlier was forgotten, or lives on in a rest.
         """
-        partials = partials.take(partials.end > forgotten)
-        rest = partials.gap == REST
-        self._restore_panes(partials.take(~rest))
+        partials, kept = partials.take(partials.end > forgotten), rows.end > forgotten
+        rows, again = rows.take(kept), again[kept]
+        self._restore_panes(partials.take(partials.gap == 0))
         for number, grid in enumerate(self.windows):
-            mine = rest & (partials.pane == grid.length)
+            mine = (partials.pane == grid.length) & (partials.gap == -grid.hop)
             mine &= partials.start == grid.starts(partials.start)
             slots, _ = self.entries.put(partials.take(mine))
             self.entries.windows[number, slots] = [

@@ -6,6 +6,8 @@ without looking at it one by one.
 
 from __future__ import annotations
 
+from itertools import repeat
+
 import numpy as np
 
 from nilo_stream_processors.engine.arrays import Bools, Ints, distinct
@@ -49,9 +51,8 @@ class Panes:
 
     def _find(self, series: list[str], which: Ints, panes: Ints) -> tuple[Ints, Bools]:
         """The slot of each (series, pane) in their order, and whether the cap made it `OTHER`'s."""
-        numbers = np.fromiter(
-            (self._numbers.get(text, -1) for text in series), np.int64, len(series)
-        )
+        known = map(self._numbers.get, series, repeat(-1))
+        numbers = np.fromiter(known, np.int64, len(series))
         slots, capped = np.empty(len(which), np.int64), np.zeros(len(which), np.bool_)
         for pane in np.unique(panes).tolist():
             here = np.flatnonzero(panes == pane)

@@ -129,9 +129,11 @@ def changes(state: SourceState, source: tuple[str, int]) -> Partials:
     return _snapshots(state, source, lambda part: np.flatnonzero(part.cells.dirty))
 
 
-def everything(state: SourceState, source: tuple[str, int]) -> Partials:
-    """Snapshots of all cells; none is counted as changed any more."""
-    return _snapshots(state, source, lambda part: part.cells.slots())
+def everything(state: SourceState, source: tuple[str, int], changed: Partials) -> Partials:
+    """Snapshots of all cells, and what is withdrawn among the changes."""
+    withdrawn = changed.take((changed.gap > 0) & (changed.sums[sums.COUNT] == 0))
+    cells = _snapshots(state, source, lambda part: part.cells.slots())
+    return Partials.joined([cells, withdrawn])
 
 
 def _snapshots(
@@ -161,7 +163,9 @@ def restore(state: SourceState, stored: Partials) -> None:
     dropped.
     """
     for part in state.parts:
-        mine = (stored.gap == part.grouping.gap) & (stored.sums[sums.COUNT] > 0)
+        mine = stored.gap == part.grouping.gap
+        if part.grouping.gap:
+            mine &= stored.sums[sums.COUNT] > 0
         for name in part.grouping.metrics:
             rows = np.flatnonzero(mine & (stored.metric == name))
             if len(rows):

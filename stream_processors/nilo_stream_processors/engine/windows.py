@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from nilo_schemas.windows import Window
 from nilo_stream_processors.engine.arrays import Bools, Ints
 from nilo_stream_processors.engine.partials import Texts
+from nilo_stream_processors.engine.plan import microseconds
 
 FIRST_CAPACITY = 64
 
@@ -69,8 +71,9 @@ class Windows:
 
     columns = ("series", "start", "revision", "final", "changed", "again", "unsaved")
 
-    def __init__(self, text: str, length: int, phase: int) -> None:
-        self.text, self.length, self.phase = text, length, phase
+    def __init__(self, window: Window, length: int, phase: int) -> None:
+        self.text, self.length, self.phase = window.text, length, phase
+        self.hop = microseconds(window.hop)
         self.series = np.full(FIRST_CAPACITY, None, np.object_)
         self.start = np.zeros(FIRST_CAPACITY, np.int64)
         self.revision = np.zeros(FIRST_CAPACITY, np.int64)
