@@ -97,10 +97,12 @@ def frame_lines(frame: Frame) -> Iterator[str]:
 
 def _partial_line(partial: dict[str, Any]) -> str:
     start, end = (datetime.fromisoformat(partial[name]) for name in ("start", "end"))
-    closing = "]  session" if "gap" in partial else ")"
+    session = "gap" in partial
+    closing = "]  session" if session else ")"
     labels = " ".join(f"{name}={label}" for name, label in partial["dimensions"].items())
     # A session without events was joined to an earlier one.
-    counted = f"count={partial['count']}" if partial["count"] else "withdrawn"
+    withdrawn = session and not partial["count"]
+    counted = "withdrawn" if withdrawn else f"count={partial['count']}"
     return (
         f"[{start:%H:%M:%S}, {end:%H:%M:%S}{closing}  {partial['metric']}  {labels}  {counted}"
         f"  from {_place(partial['source'])}"

@@ -116,7 +116,7 @@ class Stage1:
 
     def cells(self) -> list[Cell]:
         """All cells that hold events; none counts as changed any more."""
-        found = _cells(everything(self.state, self.source), self.metrics)
+        found = _cells(everything(self.state, self.source, Partials.joined([])), self.metrics)
         return sorted(each for each in found if each.events)
 
     def crashed(self, *saved: Message) -> Stage1:

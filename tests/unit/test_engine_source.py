@@ -230,7 +230,6 @@ def test_the_cap_holds_after_a_crash() -> None:
     assert after.cells() == CAPPED
 
 
-@pytest.mark.xfail(strict=True, reason="a series without a value is not saved, and loses its place")
 def test_a_place_that_a_series_without_a_value_took_is_kept_after_a_crash() -> None:
     rows = [call(1, "a"), call(2, "b", duration=None), call(3, "c")]
     straight, stage = Stage1(METRICS, cap=2), Stage1(METRICS, cap=2)
