@@ -301,6 +301,26 @@ def test_a_worker_that_begins_anew_publishes_the_same_windows() -> None:
     assert found["1m", 60, True, 0, "a"] == 2
 
 
+@pytest.mark.xfail(
+    strict=True, reason="of finer panes one is kept, and those on the way come on top"
+)
+def test_windows_stay_exact_when_the_catalogue_loses_its_finest_window() -> None:
+    """Both stages begin anew with it; the last partials are sent once more."""
+    source, merge = Stage1(METRICS), Stage2(METRICS)
+    source.feed(call(5), call(15), call(25))
+    saved = source.commit()
+    merge.take(saved)
+    merge.publish()
+    source.metrics = merge.metrics = {"m": measured(windows=["1m"], rollups=[])}
+    source, merge = source.crashed(saved), merge.crashed()
+
+    merge.take(saved)
+    source.feed(call(35))
+    merge.take(source.commit())
+
+    assert [each.counted for each in merge.publish()] == [("1m", 0, 4)]
+
+
 @pytest.mark.xfail(strict=True, reason="replaced slots are given free only when a pane is past")
 def test_replaced_snapshots_leave_nothing_behind() -> None:
     """What is held is proportional to windows and series, not to the number of commits."""
