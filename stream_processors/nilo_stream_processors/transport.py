@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, cast
 
@@ -29,6 +30,12 @@ LEAST_BYTES = 64 * 1024
 NO_ROOM_SECONDS = 0.02
 # At a stop: the time for the chunks in work. With the commit and leaving the group, under ten.
 DRAIN_SECONDS = 5.0
+# After so long without a heartbeat a worker counts as dead, and the others take its partitions.
+SESSION_SECONDS = 15.0
+HEARTBEAT_SECONDS = 2.0
+# State is sent for so long after a heartbeat that the broker has answered, and what is sent has so
+# long to arrive: together less than a session.
+LEASE_SECONDS, DELIVERY_SECONDS = 7.0, 6.0
 log = logging.getLogger(__name__)
 
 
@@ -49,6 +56,29 @@ class StateKeeper(Protocol):
 
 class ChunkThread(stock.AIOKafkaConsumerThread):
     """Faust's consumer thread, which fetches chunks."""
+
+    # When the heartbeat that was answered last was sent.
+    alive_at = 0.0
+
+    async def on_start(self) -> None:
+        """Start, and note heartbeats from then on."""
+        await super().on_start()
+        coordinator: Any = self._ensure_consumer()._coordinator
+        beat = coordinator._do_heartbeat
+
+        async def noted() -> Any:
+            begin = time.monotonic()
+            alive = await beat()
+            if alive:
+                self.alive_at = begin
+            return alive
+
+        coordinator._do_heartbeat = noted
+
+    def rejoin(self) -> None:
+        """Join the group anew, from any thread."""
+        coordinator: Any = self._ensure_consumer()._coordinator
+        self.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
 
     async def chunks(
         self, active: set[TP], room: dict[str, int], timeout: float
@@ -108,6 +138,14 @@ class ChunkConsumer(stock.Consumer):
         """The part of the app that keeps state."""
         keeper: StateKeeper = cast("Any", self.app).keeper
         return keeper
+
+    def lease(self) -> float:
+        """Until when (`time.monotonic`) our partitions are nobody else's."""
+        return self._thread.alive_at + LEASE_SECONDS
+
+    def rejoin(self) -> None:
+        """Join the group anew: partitions are revoked, and state is recovered."""
+        self._thread.rejoin()
 
     def in_hand(self) -> dict[TP, int]:
         """The bytes of each partition that were handed out and are not done."""

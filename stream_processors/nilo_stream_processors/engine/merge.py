@@ -119,13 +119,16 @@ def watermark(state: MergeState, topic: str, partitions: int) -> int:
     return min((mark.watermark for mark in known if not mark.idle), default=SILENT)
 
 
-def publish(state: MergeState, partitions_of: Callable[[str], int]) -> Iterator[Published]:
+def publish(
+    state: MergeState, partitions_of: Callable[[str], int], *, provisional: bool = True
+) -> Iterator[Published]:
     """The windows to publish now: those that changed or that the watermark has passed.
 
     A final window that changes again is published with the next revision.
 
     Args:
         partitions_of: the number of partitions of a topic; all of them must have reported.
+        provisional: whether windows that are not final are due as well.
     """
     marks: dict[str, int] = {}
     for merges in state.metrics.values():
@@ -133,7 +136,7 @@ def publish(state: MergeState, partitions_of: Callable[[str], int]) -> Iterator[
             topic = merge.metric.event
             if topic not in marks:
                 marks[topic] = watermark(state, topic, partitions_of(topic))
-            yield from merge.publish(marks[topic])
+            yield from merge.publish(marks[topic], provisional=provisional)
 
 
 def forget(state: MergeState, partitions_of: Callable[[str], int], grace: int) -> None:

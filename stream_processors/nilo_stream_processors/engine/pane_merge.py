@@ -60,13 +60,14 @@ class PaneMerge:
                 grid.number(*window) for window in zip(series, starts, strict=True)
             ]
 
-    def publish(self, watermark: int) -> Iterator[Published]:
-        """The windows that are due at this watermark."""
-        beat = watermark // self._beat != self._beats
-        self._beats = watermark // self._beat
+    def publish(self, watermark: int, *, provisional: bool) -> Iterator[Published]:
+        """The windows that are due at this watermark; without `provisional` only final ones."""
+        beat = provisional and watermark // self._beat != self._beats
+        if beat:
+            self._beats = watermark // self._beat
         for number, grid in enumerate(self.windows):
             due = grid.close(watermark) | grid.again
-            due |= grid.changed & (grid.final | self._eager[number] | beat)
+            due |= grid.changed & (grid.final | (provisional and self._eager[number]) | beat)
             numbers = np.flatnonzero(due)
             if len(numbers):
                 numbers = numbers[np.argsort(grid.start[numbers], kind="stable")]

@@ -60,8 +60,11 @@ class SessionMerge:
             self._slots[series].add(slot)
             self._changed.add(series)
 
-    def publish(self, watermark: int) -> Iterator[Published]:
-        """The sessions that changed or became final, and those that were withdrawn."""
+    def publish(self, watermark: int, *, provisional: bool) -> Iterator[Published]:
+        """The sessions that changed or became final, and those that were withdrawn.
+
+        Without `provisional` those that are not final wait.
+        """
         for series in sorted(self._changed):
             self._regroup(series)
         self._changed.clear()
@@ -69,7 +72,11 @@ class SessionMerge:
             closes = not session.final and session.last + self.gap <= watermark
             session.final |= closes
             session.due |= closes
-        due = sorted(key for key, session in self._sessions.items() if session.due)
+        due = sorted(
+            key
+            for key, session in self._sessions.items()
+            if session.due and (session.final or provisional)
+        )
         if due:
             yield self._published(due, watermark)
 
