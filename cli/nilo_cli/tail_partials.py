@@ -51,7 +51,9 @@ def read_frame(value: bytes | None, catalogue: Catalogue) -> Frame:
 def _partial(row: dict[str, Any], catalogue: Catalogue) -> dict[str, Any]:
     kind = {"gap": row["gap"] / _SECOND} if row["gap"] else {"pane": row["pane"] / _SECOND}
     span = {"start": _time(row["start"]), "end": _time(row["end"])}
-    source = {name: row[name] for name in ("topic", "partition", "first_offset", "last_offset")}
+    # Without events there is no first offset.
+    offsets = ("first_offset", "last_offset") if row["count"] else ()
+    source = {name: row[name] for name in ("topic", "partition", *offsets)}
     found = {"metric": row["metric"], "dimensions": _labels(row, catalogue), **span, **kind}
     found |= {"source": source, "count": row["count"], "errors": row["errors"]}
     if row["largest"] >= row["least"]:
