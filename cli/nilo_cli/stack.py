@@ -45,7 +45,7 @@ def up(
     ports = {"kafka-1": kafka_port, "registry": registry_port, "postgres": postgres_port}
     _start(ctx, brokers, {name: port for name, port in ports.items() if port is not None})
     settings = settings_of(ctx)  # not before: `_start` has written the run file
-    new = [spec for spec, created in create_topics(settings) if created]
+    new = [made for made in create_topics(settings) if made.created]
     contracts = list(Registry(settings).register_all())
     tell(f"{len(new)} topics made, {len(contracts)} contracts registered")
     show_rows(_servers(ctx), ["name", "state", "address", "version"], as_json=as_json)

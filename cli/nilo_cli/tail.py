@@ -18,6 +18,7 @@ from nilo_cli.output import console, print_json, wants_json
 if TYPE_CHECKING:
     from nilo_cli.tail_format import Seen
     from nilo_cli.tail_offsets import Span
+    from nilo_cli.tail_partials import Frame
     from nilo_schemas.record import Record
     from nilo_schemas.settings import Settings
 
@@ -51,9 +52,10 @@ def tail(
 ) -> None:
     """Show decoded messages as they come; options as in kcat.
 
-    Events, windows and dead letters; what does not decode is shown with its reason. Times of -o are
-    milliseconds since 1970 at which Kafka took a message, -10 is the last ten of each partition.
-    TOPIC may leave out the topic prefix.
+    Events, windows, dead letters, and what the stages of the processors tell each other
+    (metrics.partials); what does not decode is shown with its reason. Times of -o are milliseconds
+    since 1970 at which Kafka took a message, -10 is the last ten of each partition. TOPIC may leave
+    out the topic prefix.
 
     \b
     Example:
@@ -80,32 +82,50 @@ def _seen(
 ) -> Iterator[Seen]:
     from nilo_cli.tail_format import Seen
     from nilo_cli.tail_read import read
-    from nilo_schemas.codec import decode
     from nilo_schemas.errors import DecodeError
-    from nilo_schemas.registry import Registry
 
     name, kind = full_name(settings, topic)
-    registry = Registry(settings)
+    decoded = _decoder(settings, kind)
     for message in read(settings, name, span, partition=partition, exit_at_end=exit_at_end):
-        record: Record | DecodeError
+        record: Record | Frame | DecodeError
         try:
-            record = decode(message.value(), kind, registry.schema)
+            record = decoded(message.value())
         except DecodeError as error:
             record = error
         yield Seen(message, record)
 
 
-def full_name(settings: Settings, topic: str) -> tuple[str, type[Record]]:
-    """The topic's name with the prefix, and what its messages hold; raises UsageError."""
+def _decoder(
+    settings: Settings, kind: type[Record] | None
+) -> Callable[[bytes | None], Record | Frame]:
+    from nilo_cli.tail_partials import read_frame
+    from nilo_schemas.catalogue_files import load_catalogue
+    from nilo_schemas.codec import decode
+    from nilo_schemas.registry import Registry
+
+    if kind is None:
+        catalogue = load_catalogue(settings.catalogue)
+        return lambda value: read_frame(value, catalogue)
+    registry = Registry(settings)
+    return lambda value: decode(value, kind, registry.schema)
+
+
+def full_name(settings: Settings, topic: str) -> tuple[str, type[Record] | None]:
+    """The topic's name with the prefix, and what its messages hold, None for frames of partials.
+
+    Raises:
+        UsageError: it is none of our topics.
+    """
     from nilo_schemas.contracts import records
     from nilo_schemas.dead_letters import DLQ
+    from nilo_schemas.results import PARTIALS_TOPIC
 
     bare = topic.removeprefix(settings.topic_prefix)
-    kind = records().get(bare.removeprefix(DLQ))
-    if kind is None:
-        known = ", ".join(records())
+    kinds: dict[str, type[Record] | None] = {**records(), PARTIALS_TOPIC: None}
+    if bare.removeprefix(DLQ) not in kinds:
+        known = ", ".join(kinds)
         raise UsageError(f"unknown topic {topic!r}; known: {known}, and each with {DLQ} in front")
-    return settings.topic_prefix + bare, kind
+    return settings.topic_prefix + bare, kinds[bare.removeprefix(DLQ)]
 
 
 def _writer(form: str | None, json_asked: bool) -> Callable[[Seen], None]:
@@ -126,12 +146,12 @@ def _write(text: str) -> None:
 def _line_writer() -> Callable[[Seen], None]:
     from rich.text import Text
 
-    from nilo_cli.tail_format import line
+    from nilo_cli.tail_format import lines
 
     screen = console()
 
     def write(seen: Seen) -> None:
-        text, style = line(seen)
-        screen.print(Text(text, style), soft_wrap=True)
+        for text, style in lines(seen):
+            screen.print(Text(text, style), soft_wrap=True)
 
     return write

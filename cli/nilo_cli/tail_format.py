@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -14,10 +14,11 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, Me
 
 from nilo_cli.errors import UsageError
 from nilo_cli.output import printable
+from nilo_cli.tail_partials import Frame, frame_lines
 from nilo_schemas.envelope import Event
 from nilo_schemas.errors import DecodeError
 from nilo_schemas.record import Record
-from nilo_schemas.results import MetricPartial, MetricWindow
+from nilo_schemas.results import MetricWindow
 
 STYLES = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
@@ -28,15 +29,17 @@ _ORIGIN = "__connect.errors."
 
 @dataclass(frozen=True)
 class Seen:
-    """A message and what it holds: a record, or the reason why there is none."""
+    """A message and what it holds: a record, partials, or the reason why there is none."""
 
     message: Message
-    record: Record | DecodeError
+    record: Record | Frame | DecodeError
 
     def payload(self) -> Any:
         """The record as JSON values without what is not set; None when it did not decode."""
         if isinstance(self.record, DecodeError):
             return None
+        if isinstance(self.record, Frame):
+            return asdict(self.record)
         return self.record.model_dump(mode="json", exclude_none=True)
 
     def headers(self) -> list[tuple[str, str]]:
@@ -115,31 +118,39 @@ def as_json(seen: Seen) -> dict[str, Any]:
     return answer
 
 
-def line(seen: Seen) -> tuple[str, str]:
-    """One line for people, and the style in which it is to be written."""
-    story = dict(seen.headers())
-    text, style = _line_of(seen)
-    if "x-nilo-error-code" in story:
-        origin = "{topic}/{partition}@{offset}".format(
-            **{part: story.get(_ORIGIN + part, "?") for part in ("topic", "partition", "offset")}
-        )
-        detail = story.get(f"{_ORIGIN}exception.message", "")
-        text, style = f"{story['x-nilo-error-code']}  {origin}  {detail}  |  {text}", "yellow"
-    return printable(text), style
+def lines(seen: Seen) -> Iterator[tuple[str, str]]:
+    """Lines for people, and the style of each: one, but of partials one for each."""
+    story = _story(dict(seen.headers()))
+    for text, style in _lines_of(seen):
+        yield printable(story + text), "yellow" if story else style
 
 
-def _line_of(seen: Seen) -> tuple[str, str]:
-    record = seen.record
+def _story(headers: dict[str, str]) -> str:
+    """Why a message is a dead letter; nothing for one that is none."""
+    if "x-nilo-error-code" not in headers:
+        return ""
+    origin = "{topic}/{partition}@{offset}".format(
+        **{part: headers.get(_ORIGIN + part, "?") for part in ("topic", "partition", "offset")}
+    )
+    detail = headers.get(f"{_ORIGIN}exception.message", "")
+    return f"{headers['x-nilo-error-code']}  {origin}  {detail}  |  "
+
+
+def _lines_of(seen: Seen) -> Iterator[tuple[str, str]]:
+    if isinstance(seen.record, Frame):
+        yield from ((text, "dim") for text in frame_lines(seen.record))
+    else:
+        yield _line_of(seen.message, seen.record)
+
+
+def _line_of(message: Message, record: Record | DecodeError) -> tuple[str, str]:
     if isinstance(record, DecodeError):
-        message = seen.message
         place = f"{message.topic()}/{message.partition()}@{message.offset()}"
         return f"{_clock(_arrived(message))}  {place}  does not decode: {record}", "red"
     if isinstance(record, Event):
         return _event_line(record), STYLES.get(record.severity.value, "")
     if isinstance(record, MetricWindow):
         return _window_line(record), "" if record.final else "dim"
-    if isinstance(record, MetricPartial):
-        return _partial_line(record), "dim"
     return record.model_dump_json(exclude_none=True), ""
 
 
@@ -171,15 +182,6 @@ def _window_line(window: MetricWindow) -> str:
     state = "final" if window.final else "so far"
     dimensions = _pairs(window.dimensions.items())
     return f"{span}  {window.metric}  {dimensions}  {facts}  {window.unit}  {state}"
-
-
-def _partial_line(partial: MetricPartial) -> str:
-    source = f"{partial.source.topic}/{partial.source.partition}"
-    if not partial.metric:
-        return f"{source}  watermark {partial.watermark.isoformat()}"
-    span = f"[{partial.window_start:%H:%M:%S}, {partial.window_end:%H:%M:%S})"
-    dimensions = _pairs(partial.dimensions.items())
-    return f"{span}  {partial.metric}  {dimensions}  count={partial.count}  from {source}"
 
 
 def _pairs(items: Iterable[tuple[str, Any]]) -> str:

@@ -22,7 +22,8 @@ app = typer.Typer(help="The topics: made from the event families, listed.", no_a
 def create(ctx: typer.Context, as_json: Json = False) -> None:
     """Create the topics that are missing.
 
-    Events, their dead letters, partials and windows.
+    Events, their dead letters, partials and windows. Of topics that are there only the
+    configuration of metrics.partials is set right; what was changed is shown.
 
     \b
     Example:
@@ -35,10 +36,15 @@ def create(ctx: typer.Context, as_json: Json = False) -> None:
     settings = settings_of(ctx)
     connect(settings)
     rows = [
-        {"name": spec.name, "partitions": spec.partitions, "created": created}
-        for spec, created in create_topics(settings)
+        {
+            "name": made.spec.name,
+            "partitions": made.spec.partitions,
+            "created": made.created,
+            "changed": " ".join(f"{key}={value}" for key, value in made.changed.items()),
+        }
+        for made in create_topics(settings)
     ]
-    show_rows(rows, ["name", "partitions", "created"], as_json=as_json)
+    show_rows(rows, ["name", "partitions", "created", "changed"], as_json=as_json)
 
 
 @app.command(name="list")

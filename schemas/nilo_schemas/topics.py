@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but not so marked
+    AdminClient,
+    AlterConfigOpType,  # pyright: ignore[reportPrivateImportUsage]  # as above
+    ConfigEntry,  # pyright: ignore[reportPrivateImportUsage]  # as above
+    ConfigResource,  # pyright: ignore[reportPrivateImportUsage]  # as above
+    ResourceType,  # pyright: ignore[reportPrivateImportUsage]  # as above
+)
 from confluent_kafka.cimpl import NewTopic
 
 from nilo_schemas.clients import kafka_config
@@ -30,6 +37,14 @@ class TopicSpec:
     config: dict[str, str] = field(default_factory=dict)
 
 
+class Made(NamedTuple):
+    """What was done about a topic: whether it is new, and what was set of an older one."""
+
+    spec: TopicSpec
+    created: bool
+    changed: dict[str, str]
+
+
 def topic_specs(settings: Settings) -> list[TopicSpec]:
     """Every topic: one per family, the partials, the windows, and their dead letters.
 
@@ -40,7 +55,8 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
     partials = prefix + PARTIALS_TOPIC
     return [
         *(TopicSpec(name, partitions, _kept(days=7)) for name in kept),
-        TopicSpec(partials, partitions, _kept(days=1)),
+        # Partials have no keys: a compacted topic would refuse them.
+        TopicSpec(partials, partitions, {"cleanup.policy": "delete"} | _kept(days=1)),
         *(
             TopicSpec(dead_letter_topic(name, prefix), 1, _kept(days=30))
             for name in (*kept, partials)
@@ -52,8 +68,8 @@ def _kept(*, days: int) -> dict[str, str]:
     return {"retention.ms": str(days * DAY_MS)}
 
 
-def create_topics(settings: Settings) -> Iterator[tuple[TopicSpec, bool]]:
-    """Create what is missing; yield each topic and whether it is new.
+def create_topics(settings: Settings) -> Iterator[Made]:
+    """Create what is missing, and set the partials right; yield what was done about each topic.
 
     Raises:
         UnreachableError: the brokers do not answer.
@@ -71,8 +87,11 @@ def create_topics(settings: Settings) -> Iterator[tuple[TopicSpec, bool]]:
     missing = [spec for spec in specs if spec.name not in existing]
     _create(admin, missing, settings.replication_factor)
     _wait_until_known(admin, specs)
+    # How long the others keep what they hold is for those to say who run them.
+    ours = settings.topic_prefix + PARTIALS_TOPIC
     for spec in specs:
-        yield spec, spec in missing
+        older = spec.name == ours and spec not in missing
+        yield Made(spec, spec in missing, _set_right(admin, spec) if older else {})
 
 
 def existing_topics(admin: AdminClient) -> dict[str, int]:
@@ -87,12 +106,16 @@ def existing_topics(admin: AdminClient) -> dict[str, int]:
 
 
 def _wait_until_known(admin: AdminClient, specs: list[TopicSpec]) -> None:
-    """Wait until the brokers' metadata has what they have just agreed to create."""
+    names = {spec.name for spec in specs}
+    _wait(lambda: sorted(names - existing_topics(admin).keys()))
+
+
+def _wait(absent: Callable[[], list[str]]) -> None:
+    """Wait until the brokers show what they have just agreed to; raises UnreachableError."""
     deadline = time.monotonic() + ADMIN_TIMEOUT
-    while any(spec.name not in (known := existing_topics(admin)) for spec in specs):
+    while left := absent():
         if time.monotonic() > deadline:
-            absent = [spec.name for spec in specs if spec.name not in known]
-            raise UnreachableError(f"the brokers do not show {', '.join(absent)} yet; try again")
+            raise UnreachableError(f"the brokers do not show {', '.join(left)} yet; try again")
         time.sleep(0.1)
 
 
@@ -108,3 +131,36 @@ def _create(admin: AdminClient, specs: list[TopicSpec], replication: int) -> Non
         except KafkaException as error:
             if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
                 raise ContractError(f"topic {name} is refused: {error.args[0].str()}") from error
+
+
+def _set_right(admin: AdminClient, spec: TopicSpec) -> dict[str, str]:
+    """Set what differs from the spec, and nothing else; returns what was set."""
+    wrong = _differs(admin, spec)
+    if wrong:
+        changes = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+            for key, value in wrong.items()
+        ]
+        topic = ConfigResource(ResourceType.TOPIC, spec.name, incremental_configs=changes)
+        _answer(admin.incremental_alter_configs([topic], request_timeout=ADMIN_TIMEOUT), spec.name)
+        _wait(lambda: [f"{key} of {spec.name}" for key in _differs(admin, spec)])
+    return wrong
+
+
+def _differs(admin: AdminClient, spec: TopicSpec) -> dict[str, str]:
+    """What the configuration of a topic must be and is not."""
+    topic = ConfigResource(ResourceType.TOPIC, spec.name)
+    found = _answer(admin.describe_configs([topic], request_timeout=ADMIN_TIMEOUT), spec.name)
+    return {key: value for key, value in spec.config.items() if found[key].value != value}
+
+
+def _answer(jobs: dict[Any, Any], name: str) -> Any:
+    """What the brokers say to a question about the configuration of one topic."""
+    (job,) = jobs.values()
+    try:
+        return job.result()
+    except KafkaException as error:
+        raise ContractError(
+            f"the configuration of topic {name} is not ours to set ({error.args[0].str()}); "
+            "it must be cleanup.policy=delete"
+        ) from error

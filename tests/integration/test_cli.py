@@ -184,7 +184,8 @@ def test_topics_are_listed_with_what_they_hold(nilo: Nilo, settings: Settings) -
     assert listed["events.llm"]["partitions"] == settings.partitions
     assert listed["events.llm"]["retention"] == "7 d"
     assert listed["dlq.events.llm"]["messages"] == 0
-    assert "compact" in listed["metrics.partials"]["cleanup"]
+    assert listed["metrics.partials"]["cleanup"] == "delete"
+    assert listed["metrics.partials"]["retention"] == "1 d"
 
 
 def test_topics_and_contracts_of_a_new_prefix(nilo: Nilo, settings: Settings) -> None:

@@ -5,7 +5,6 @@ Times are in seconds since `START` unless a name says otherwise.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -26,6 +25,7 @@ from nilo_stream_processors.engine.merge import (
 from nilo_stream_processors.engine.merged import to_arrow
 from nilo_stream_processors.engine.partials import Partials
 from nilo_stream_processors.engine.plan import plan
+from nilo_stream_processors.engine.series import labels_of
 from nilo_stream_processors.engine.source import (
     Bounds,
     aggregate,
@@ -116,7 +116,8 @@ class Stage1:
 
     def cells(self) -> list[Cell]:
         """All cells that hold events; none counts as changed any more."""
-        return sorted(each for each in _cells(everything(self.state, self.source)) if each.events)
+        found = _cells(everything(self.state, self.source, Partials.joined([])), self.metrics)
+        return sorted(each for each in found if each.events)
 
     def crashed(self, *saved: Message) -> Stage1:
         """The same partition with a worker that begins from what was saved."""
@@ -128,10 +129,11 @@ class Stage1:
         return after
 
 
-def _cells(partials: Partials) -> Iterator[Cell]:
+def _cells(partials: Partials, metrics: dict[str, Metric]) -> Iterator[Cell]:
     columns = partials.metric, partials.series, partials.start, partials.sums[0]
     for name, series, start, count in zip(*(each.tolist() for each in columns), strict=True):
-        yield Cell(name, tuple(json.loads(series)), (start - START) / SECOND, count)
+        labels = tuple(labels_of(series, len(metrics[name].dimensions)))
+        yield Cell(name, labels, (start - START) / SECOND, count)
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,7 @@ class Stage2:
             places = zip(windows.series, windows.start.tolist(), windows.end.tolist(), strict=True)
             for (series, start, end), row in zip(places, rows, strict=True):
                 span = (start - START) / SECOND, (end - START) / SECOND
-                labels = tuple(json.loads(series))
+                labels = tuple(labels_of(series, len(windows.metric.dimensions)))
                 found.append(Shown(windows.name, windows.window, *span, labels, row))
         return found
 

@@ -10,15 +10,20 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
 from nilo_cli.errors import UsageError
 from nilo_cli.tail import full_name
-from nilo_cli.tail_format import Seen, as_json, check_format, formatted, line
+from nilo_cli.tail_format import Seen, as_json, check_format, formatted, lines
 from nilo_cli.tail_offsets import Span, _first, parse_span
+from nilo_cli.tail_partials import Frame, read_frame
+from nilo_schemas.catalogue import Catalogue
 from nilo_schemas.dead_letters import dead_letter_headers
 from nilo_schemas.envelope import Severity
 from nilo_schemas.errors import DecodeError, Reason
 from nilo_schemas.families import LlmEvent
 from nilo_schemas.record import Record
-from nilo_schemas.results import MetricPartial, MetricWindow, SourceRange
+from nilo_schemas.results import PARTIALS_TOPIC, MetricWindow, SourceRange
 from nilo_schemas.settings import Settings
+from nilo_stream_processors.engine.partials import Partials, to_arrow
+from nilo_stream_processors.frames import to_frame
+from tests.unit.engine_runs import Stage1, call, measured
 
 NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)
 CALL = LlmEvent(
@@ -34,10 +39,15 @@ BROKEN = DecodeError(Reason.CORRUPT, "EOFError: the end")
 SOURCES = [SourceRange(topic="events.llm", partition=2, first_offset=0, last_offset=9)]
 
 
-def seen(record: Record | DecodeError = CALL, **more: Any) -> Seen:
+def seen(record: Record | Frame | DecodeError = CALL, **more: Any) -> Seen:
     values = {"key": b"bot", "value": b"12345", "headers": [("a", b"b"), ("c", b"d")]} | more
     stamp = (TIMESTAMP_CREATE_TIME, 1_748_779_200_000)
     return Seen(Message("events.llm", 2, 7, timestamp=stamp, **values), record)
+
+
+def line(shown: Seen) -> tuple[str, str]:
+    (only,) = lines(shown)
+    return only
 
 
 @pytest.mark.parametrize(
@@ -185,19 +195,116 @@ def test_a_window_tells_its_interval_and_numbers() -> None:
     assert line(seen(window(final=False)))[0].endswith("so far")
 
 
-def test_a_partial_without_a_metric_is_a_watermark() -> None:
-    partial = MetricPartial(
-        metric="",
-        dimensions={},
-        window_start=NOON,
-        window_end=NOON,
-        source=SOURCES[0],
-        watermark=NOON,
-        count=0,
-        errors=0,
-        value_scale=1,
+def frame_bytes() -> bytes:
+    """What a partition sends: panes of two series, and a session that was joined to another."""
+    metrics = {
+        "llm.duration": measured(dimensions=["model", "provider"], aggregates=["quantiles"]),
+        "visits": measured(windows=["session 10s"], dimensions=["session_id"]),
+    }
+    source = Stage1(metrics, partition=2)
+    source.feed(
+        call(0, "m", session_id="x", sample_rate=3, duration=-(2**40), status="ERROR"),
+        call(1, None, session_id=None),
+        call(20, "m", session_id="x"),
     )
-    assert line(seen(partial))[0] == "events.llm/2  watermark 2025-06-01T12:00:00+00:00"
+    source.commit()
+    source.feed(call(10, "m", session_id="x"))
+    source.state.idle = True
+    partials, marks = source.commit()
+    header = {"marks": [[*source, *mark] for source, mark in marks.items()]}
+    return to_frame(to_arrow(partials), header)
+
+
+def marked(header: dict[str, Any]) -> bytes:
+    return to_frame(to_arrow(Partials.joined([])), header)
+
+
+CATALOGUE = Catalogue(metrics={"llm.duration": measured(dimensions=["model", "provider"])})
+
+
+def test_partials_are_a_line_each_and_so_are_marks() -> None:
+    """A metric that this catalogue does not know has its labels numbered."""
+    assert list(lines(seen(read_frame(frame_bytes(), CATALOGUE)))) == [
+        (
+            "[00:00:10, 00:00:20)  llm.duration  model=m provider=p  count=1  from events.llm/2",
+            "dim",
+        ),
+        ("[00:00:00, 00:00:20]  session  visits  0=x  count=5  from events.llm/2", "dim"),
+        ("[00:00:20, 00:00:20]  session  visits  0=x  withdrawn  from events.llm/2", "dim"),
+        ("events.llm/2  watermark 2026-01-01T00:00:20+00:00  idle", "dim"),
+    ]
+
+
+def test_partials_as_json_have_all_that_is_sent() -> None:
+    told = as_json(seen(read_frame(frame_bytes(), CATALOGUE)))["payload"]
+
+    assert json.loads(json.dumps(told["partials"][1])) == {
+        "metric": "visits",
+        "dimensions": {"0": "x"},
+        "start": "2026-01-01T00:00:00+00:00",
+        "end": "2026-01-01T00:00:20+00:00",
+        "gap": 10.0,
+        "source": {"topic": "events.llm", "partition": 2, "first_offset": 0, "last_offset": 3},
+        "count": 5,
+        "errors": 3,
+        "sum": 2000 - 3 * 2**40,
+        "least": -(2**40),
+        "largest": 1000,
+        "zero": 0,
+        "negative": 3,
+        "buckets": {"-319": 2},
+    }
+    assert told["marks"] == [
+        {
+            "source": {"topic": "events.llm", "partition": 2, "last_offset": 3},
+            "watermark": "2026-01-01T00:00:20+00:00",
+            "idle": True,
+        }
+    ]
+    assert "sum" not in told["partials"][2]
+    assert told["partials"][2]["source"] == {"topic": "events.llm", "partition": 2}
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, Reason.EMPTY),
+        (b"", Reason.EMPTY),
+        (b"garbage", Reason.CORRUPT),
+        (b"\0\0\0\x80", Reason.CORRUPT),
+        (frame_bytes()[:-100], Reason.CORRUPT),
+        (frame_bytes()[:2000], Reason.CORRUPT),
+        (to_frame(to_arrow(Partials.joined([])), {"no": "marks"}), Reason.CORRUPT),
+        (
+            to_frame(to_arrow(Partials.joined([])), {"marks": [["t", 0, 2**62, 0, 1]]}),
+            Reason.CORRUPT,
+        ),
+    ],
+)
+def test_what_is_no_frame_does_not_decode(value: bytes | None, reason: Reason) -> None:
+    with pytest.raises(DecodeError) as caught:
+        read_frame(value, CATALOGUE)
+
+    assert caught.value.reason is reason
+    assert "\n" not in line(seen(caught.value))[0]
+
+
+def test_dead_partials_tell_their_origin_and_reason() -> None:
+    headers = dead_letter_headers(
+        [],
+        topic="metrics.partials",
+        partition=1,
+        offset=9,
+        connector="nilo",
+        stage="TRANSFORMATION",
+        reason=Reason.LATE,
+        detail="forgotten",
+    )
+    shown = list(lines(seen(read_frame(frame_bytes(), CATALOGUE), headers=headers)))
+
+    assert len(shown) == 4
+    assert all(text.startswith("late  metrics.partials/1@9  forgotten  |  ") for text, _ in shown)
+    assert {style for _, style in shown} == {"yellow"}
 
 
 @pytest.mark.parametrize(
@@ -215,3 +322,13 @@ def test_the_prefix_may_be_left_out(topic: str, name: str, tmp_path: Path) -> No
 
 def test_windows_are_read_as_windows(tmp_path: Path) -> None:
     assert full_name(Settings(home=tmp_path), "metrics.windows")[1] is MetricWindow
+
+
+@pytest.mark.parametrize("name", [PARTIALS_TOPIC, f"dlq.{PARTIALS_TOPIC}"])
+def test_partials_are_read_as_frames(name: str, tmp_path: Path) -> None:
+    assert full_name(Settings(home=tmp_path), name) == (name, None)
+
+
+def test_an_unknown_topic_is_refused_with_those_that_are_known(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"known: .*events\.llm.*metrics\.partials"):
+        full_name(Settings(home=tmp_path), "events.none")

@@ -128,7 +128,6 @@ def test_rollups_are_exact_though_their_panes_are_forgotten_one_by_one() -> None
         }
 
 
-@pytest.mark.xfail(strict=True, reason="two grids of one length and phase share one rest")
 def test_two_kinds_of_windows_with_equal_stretches_stay_exact() -> None:
     """40s and 40s/20s both have [0, 40)."""
     source, merge = stages(

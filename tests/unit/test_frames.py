@@ -16,6 +16,7 @@ from nilo_stream_processors.engine import partials as arrow
 from nilo_stream_processors.engine.merge import Mark, merge_state, take
 from nilo_stream_processors.engine.partials import Partials
 from nilo_stream_processors.engine.tallies import Bins
+from nilo_stream_processors.engine.windows import WindowRows
 from nilo_stream_processors.frames import from_frame, in_parts, to_frame
 from tests.property.engine_cases import METRICS
 from tests.property.strategies import SHORT, text
@@ -174,11 +175,26 @@ def test_sketches_and_histograms_count_in_the_size_of_a_part() -> None:
     assert max(len(to_frame(arrow.to_arrow(part), {})) for part in parts) < KAFKA_LIMIT
 
 
-@pytest.mark.xfail(strict=True, reason="the length of the texts does not count")
 def test_parts_with_long_labels_fit_into_messages() -> None:
     parts = in_parts(partials(1_000, "x" * 1_000))
 
     assert max(len(to_frame(arrow.to_arrow(part), {})) for part in parts) < KAFKA_LIMIT
+
+
+def test_published_windows_go_in_parts_as_well() -> None:
+    """As they are stored: 12,000 windows with labels of 50 letters."""
+    count = 12_000
+    names = np.array([f"{number:050}" for number in range(count)], np.object_)
+    numbers = np.arange(count)
+    flags = numbers % 2 == 0
+    rows = WindowRows.of(("m", "10s"), names, numbers, numbers + 10, numbers % 3, flags)
+
+    frames = [to_frame(part.to_arrow(), {}) for part in in_parts(rows)]
+
+    assert max(map(len, frames)) < KAFKA_LIMIT
+    found = WindowRows.joined([WindowRows.from_arrow(from_frame(each)[0]) for each in frames])
+    assert found.to_arrow().equals(rows.to_arrow())
+    assert len(in_parts(rows.take(numbers[:0]))) == 1
 
 
 def test_what_came_in_parts_is_taken_as_one() -> None:
