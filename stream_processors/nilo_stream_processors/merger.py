@@ -9,7 +9,6 @@ from typing import Any
 
 import faust
 import numpy as np
-import pyarrow as pa
 import pyruhvro
 from faust.types import TP
 
@@ -96,7 +95,7 @@ class Merger:
             try:
                 batch, header = from_frame(record.value or b"", arrow.SCHEMA)
                 _add_marks(marks, header[MARKS])
-            except (ValueError, TypeError, KeyError, pa.ArrowException) as error:
+            except (ValueError, TypeError, KeyError) as error:
                 self._refuse(tp, record.offset, record.value, Reason.CORRUPT, str(error))
             else:
                 parts.append(arrow.from_arrow(batch))

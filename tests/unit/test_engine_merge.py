@@ -181,7 +181,6 @@ def test_sources_say_which_offsets_a_window_is_made_of() -> None:
     }
 
 
-@pytest.mark.xfail(strict=True, reason="the place of a series under the cap becomes a window")
 def test_a_series_without_a_value_makes_no_window() -> None:
     source, merge = Stage1(METRICS), Stage2(METRICS)
     source.feed(call(5, "a"), call(5, "b", duration=None))
@@ -301,9 +300,6 @@ def test_a_worker_that_begins_anew_publishes_the_same_windows() -> None:
     assert found["1m", 60, True, 0, "a"] == 2
 
 
-@pytest.mark.xfail(
-    strict=True, reason="of finer panes one is kept, and those on the way come on top"
-)
 def test_windows_stay_exact_when_the_catalogue_loses_its_finest_window() -> None:
     """Both stages begin anew with it; the last partials are sent once more."""
     source, merge = Stage1(METRICS), Stage2(METRICS)
@@ -321,7 +317,6 @@ def test_windows_stay_exact_when_the_catalogue_loses_its_finest_window() -> None
     assert [each.counted for each in merge.publish()] == [("1m", 0, 4)]
 
 
-@pytest.mark.xfail(strict=True, reason="replaced slots are given free only when a pane is past")
 def test_replaced_snapshots_leave_nothing_behind() -> None:
     """What is held is proportional to windows and series, not to the number of commits."""
     metrics = {"m": measured(windows=["1h"], rollups=[])}

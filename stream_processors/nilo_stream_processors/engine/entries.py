@@ -25,7 +25,7 @@ Key = tuple[str, int, int, int, int]
 class Entries(Cells):
     """Snapshots by key; `windows`, shape (grids, slots), holds the window of each grid, or -1.
 
-    A snapshot that was replaced keeps its slot until `sweep`.
+    A snapshot that was replaced keeps its slot until the next `forget`.
     """
 
     columns: tuple[str, ...] = (*Cells.columns, "length", "partition", "gap", "live")
@@ -86,6 +86,10 @@ class Entries(Cells):
             self.live[slot] = True
             self.windows[grid, slot] = window
         return slot
+
+    def is_crowded(self) -> bool:
+        """Whether a quarter of the slots holds snapshots that were replaced."""
+        return 4 * len(self._dead) > len(self.start)
 
     def forget(self, slots: Ints) -> None:
         """Forget entries, and give the slots of replaced ones free."""

@@ -62,13 +62,16 @@ def merge_state(catalogue: Catalogue) -> MergeState:
 def take(state: MergeState, partials: Partials, marks: dict[Source, Mark], grace: int) -> None:
     """Take in partials, and then the marks that came with them.
 
-    A metric that the catalogue does not have, or not with these sessions, is passed over.
+    A metric that the catalogue does not have, or not with these panes or sessions, is passed over;
+    so is a pane without events, which only has its place under the cap.
     """
     _wake(state, partials)
+    partials = partials.take((partials.gap > 0) | (partials.sums[sums.COUNT] > 0))
     for name in np.unique(partials.metric.astype(str)).tolist() if len(partials) else ():
         mine = partials.metric == name
         for merge in state.metrics.get(name, ()):
-            rows = mine & (partials.gap == merge.gap) & (partials.topic == merge.metric.event)
+            rows = mine & (partials.gap == merge.gap) & (partials.pane == merge.pane)
+            rows &= partials.topic == merge.metric.event
             if rows.any():
                 _take(state, merge, partials.take(rows), grace)
     for source, mark in marks.items():

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from nilo_schemas.catalogue import Metric
+from nilo_stream_processors.engine import sums
 from nilo_stream_processors.engine.arrays import Bools, Ints
 from nilo_stream_processors.engine.entries import Entries
-from nilo_stream_processors.engine.merged import Published, content_of
+from nilo_stream_processors.engine.merged import Published, content_of, regrouped
 from nilo_stream_processors.engine.partials import Partials
 from nilo_stream_processors.engine.plan import grids, microseconds, pane_length
 from nilo_stream_processors.engine.windows import WindowRows, Windows
@@ -108,7 +109,7 @@ class PaneMerge:
             open_ = (windows >= 0) & (ends + grace > passed)
             if open_.any():
                 self._keep_rest(number, panes[open_])
-        if len(past):
+        if len(past) or entries.is_crowded():
             entries.forget(past)
         for grid in self.windows:
             grid.forget(passed, grace)
@@ -172,6 +173,8 @@ class PaneMerge:
         starts = partials.start // self.pane * self.pane
         lengths = np.full(len(partials), self.pane)
         moved = replace(partials, start=starts, end=starts + self.pane, pane=lengths)
+        if (partials.pane != self.pane).any():
+            moved = _summed(moved)
         slots, replaced = self.entries.put(moved)
         self._link(slots, replaced)
 
@@ -181,3 +184,22 @@ class PaneMerge:
             number = grid.number(str(rows.series[row]), int(rows.start[row]))
             grid.revision[number], grid.final[number] = rows.revision[row], rows.final[row]
             grid.again[number] = again[row]
+
+
+def _summed(partials: Partials) -> Partials:
+    """One partial for each series, pane and partition: the sum of those that there are."""
+    places = zip(
+        partials.series.tolist(), partials.start.tolist(), partials.partition.tolist(), strict=True
+    )
+    numbers: dict[tuple[str, int, int], int] = {}
+    owners = np.array([numbers.setdefault(place, len(numbers)) for place in places], np.int64)
+    count = len(numbers)
+    block = sums.empty(count)
+    sums.join(block, owners, partials.sums)
+    _, first = np.unique(owners, return_index=True)
+    return replace(
+        partials.take(first),
+        sums=block,
+        buckets=regrouped(partials.buckets, owners, count, np.add),
+        registers=regrouped(partials.registers, owners, count, np.maximum),
+    )

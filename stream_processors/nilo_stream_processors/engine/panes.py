@@ -131,6 +131,8 @@ class Panes:
             for series, pane in zip(stored.series.tolist(), panes, strict=True)
         ]
         self.cells.join(np.array(slots, np.int64), str(stored.metric[0]), stored)
+        # What was published in panes of another length is published in ours.
+        self.cells.dirty[slots] |= stored.pane != self.grouping.pane
 
     def _restored(self, number: int, pane: int) -> int:
         slot = int(self._slots_of(pane)[number])

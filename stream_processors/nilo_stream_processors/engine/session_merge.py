@@ -39,7 +39,7 @@ class SessionMerge:
 
     def __init__(self, name: str, metric: Metric, window: Window) -> None:
         self.name, self.metric, self.window = name, metric, window
-        self.gap = microseconds(window.length)
+        self.pane, self.gap = 0, microseconds(window.length)
         self.entries = Entries(name, metric, 0)
         self._slots: dict[str, set[int]] = defaultdict(set)
         self._sessions: dict[tuple[str, int], Session] = {}
@@ -93,8 +93,11 @@ class SessionMerge:
             self._sessions[series, start] = new
             self._starts[series].add(start)
         elif old.slots != new.slots:
+            before = old.last
             old.last, old.slots, old.due, old.unsaved = new.last, new.slots, True, True
             old.revision += old.final
+            # Until the watermark has passed its new end as well.
+            old.final &= old.last <= before
 
     def _groups(self, series: str) -> dict[int, Session]:
         """The sessions of a series by start, from all entries that have events."""
@@ -143,7 +146,7 @@ class SessionMerge:
         slots += np.flatnonzero(withdrawn & (entries.end + reach <= passed)).tolist()
         for slot in slots:
             self._slots[entries.series[slot]].discard(slot)
-        if slots:
+        if slots or entries.is_crowded():
             entries.forget(np.array(slots, np.int64))
         for series in {series for series, _ in past}:
             if not self._slots[series] and not self._starts[series]:
