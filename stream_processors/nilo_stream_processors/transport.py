@@ -46,12 +46,14 @@ class StateKeeper(Protocol):
 
     async def write_state(self) -> bool:
         """Write all state that changed and wait until the broker has it; false: not yet."""
+        ...
 
     def start_offset(self, tp: TP) -> int | None:
         """Where reading must begin for the state as it is; None: at the committed offset."""
 
     def delivered(self) -> int:
         """The messages that the broker has taken of us: while it grows, a write gets on."""
+        ...
 
 
 class ChunkThread(stock.AIOKafkaConsumerThread):
