@@ -66,12 +66,16 @@ def test_every_order_of_arrival_gives_the_same_sessions() -> None:
 
 
 def test_a_bridge_joins_two_sessions_and_withdraws_the_later_one() -> None:
-    """0 ... 20 are two sessions; 10 is a gap from both. What was final stays so, as a revision."""
+    """0 ... 20 are two sessions; 10 is a gap from both. The longer one is final once that has passed, too."""
     source, merge = Stage1(METRICS), Stage2(METRICS)
     assert after(source, merge, step(0), step(20)) == {(0, 10, 1, True, 0), (20, 30, 1, False, 0)}
 
     assert after(source, merge, step(10)) == {(0, 30, 3, False, 1), (20, 30, 0, False, 0)}
-    assert after(source, merge, step(31, "y")) == {(20, 30, 0, True, 0), (31, 41, 1, False, 0)}
+    assert after(source, merge, step(31, "y")) == {
+        (0, 30, 3, True, 1),
+        (20, 30, 0, True, 0),
+        (31, 41, 1, False, 0),
+    }
 
 
 def test_a_final_session_is_withdrawn_by_a_revision() -> None:
