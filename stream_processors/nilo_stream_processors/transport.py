@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol, cast
 
 from aiokafka.errors import ConsumerStoppedError
@@ -59,23 +59,25 @@ class StateKeeper(Protocol):
 class ChunkThread(stock.AIOKafkaConsumerThread):
     """Faust's consumer thread, which fetches chunks."""
 
-    # When the heartbeat that was answered last was sent.
+    # When that was sent by whose answer we last knew that we are of the group.
     alive_at = 0.0
 
     async def on_start(self) -> None:
-        """Start, and note heartbeats from then on."""
+        """Start, and note from then on when the group answers."""
         await super().on_start()
         coordinator: Any = self._ensure_consumer()._coordinator
-        beat = coordinator._do_heartbeat
+        coordinator._do_heartbeat = self._noted(coordinator._do_heartbeat)
+        coordinator._do_rejoin_group = self._noted(coordinator._do_rejoin_group)
 
-        async def noted() -> Any:
+    def _noted(self, ask: Callable[..., Awaitable[bool]]) -> Callable[..., Awaitable[bool]]:
+        async def noted(*args: Any) -> bool:
             begin = time.monotonic()
-            alive = await beat()
+            alive = await ask(*args)
             if alive:
                 self.alive_at = begin
             return alive
 
-        coordinator._do_heartbeat = noted
+        return noted
 
     def rejoin(self) -> None:
         """Join the group anew, from any thread."""

@@ -267,8 +267,13 @@ class Everything:
     def __init__(self, topic: str) -> None:
         self.chunked = frozenset([topic])
 
-    async def write_state(self) -> None:
+    async def write_state(self) -> bool:
         """There is none."""
+        return True
+
+    def delivered(self) -> int:
+        """Nothing."""
+        return 0
 
     def start_offset(self, tp: Any) -> None:
         """At the committed offset, which is none: at the start."""

@@ -66,7 +66,7 @@ def test_every_order_of_arrival_gives_the_same_sessions() -> None:
 
 
 def test_a_bridge_joins_two_sessions_and_withdraws_the_later_one() -> None:
-    """0 ... 20 are two sessions; 10 is a gap from both. The longer one is final once that has passed, too."""
+    """10 is a gap from 0 and from 20. The longer session is final once its end has passed, too."""
     source, merge = Stage1(METRICS), Stage2(METRICS)
     assert after(source, merge, step(0), step(20)) == {(0, 10, 1, True, 0), (20, 30, 1, False, 0)}
 
