@@ -120,9 +120,11 @@ def _add_agents(app: NiloApp, aggregator: Aggregator, merger: Merger) -> None:
 
 async def _run(app: NiloApp, stream: Any, stage: Aggregator | Merger) -> None:
     events: AsyncIterator[Any] = stream.events()
+    consumer: Any = app.consumer
     async for event in events:
         try:
-            await stage.take(event.message.tp, event.message.value)
+            if await consumer.follows(event.message.tp, event.message.value):
+                await stage.take(event.message.tp, event.message.value)
         except Exception as error:
             # Faust would restart the agent and go on behind this chunk: stop before that.
             log.exception("%s offset %s failed", event.message.tp, event.message.offset)

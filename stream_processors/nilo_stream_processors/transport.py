@@ -128,6 +128,8 @@ class ChunkConsumer(stock.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._in_place: set[TP] = set()
+        # Where reading began when there was no state to say it.
+        self._starts: dict[TP, int] = {}
         self._in_hand: list[Any] = []
         # The offset behind the newest chunk that was handed out, and what the broker has confirmed:
         # Faust's own note also holds what failed to be committed.
@@ -242,7 +244,8 @@ class ChunkConsumer(stock.Consumer):
         if not acked:
             return None
         # One agent without concurrency acknowledges the chunks of a partition in order.
-        newest = max(acked) + 1
+        # What was sent back to be read again is done with, but is in no state.
+        newest = min(max(acked) + 1, self._wanted(tp))
         acked.clear()
         self._acked_index[tp].clear()
         return newest
@@ -296,13 +299,32 @@ class ChunkConsumer(stock.Consumer):
             return
         self._in_place |= misplaced
         earliest = await self.earliest_offsets(*misplaced)
-        starts = {tp: self.keeper.start_offset(tp) for tp in misplaced}
-        await self.seek_wait(
-            {
-                tp: max(start or self._committed_offset.get(tp) or 0, earliest[tp])
-                for tp, start in starts.items()
-            }
-        )
+        for tp in misplaced:
+            self._starts[tp] = max(self._committed_offset.get(tp) or 0, earliest[tp])
+        await self.seek_wait({tp: max(self._wanted(tp), earliest[tp]) for tp in misplaced})
+
+    def _wanted(self, tp: TP) -> int:
+        """The offset that the state of a partition needs next."""
+        start = self.keeper.start_offset(tp)
+        return self._starts.get(tp, 0) if start is None else start
+
+    async def follows(self, tp: TP, chunk: Chunk) -> bool:
+        """Whether a chunk begins where its partition's state ends, or before that.
+
+        A fetch may outlive a rebalance: what it brings then lies behind a gap, and the partition is
+        read from the right place once more. Only what retention has deleted may be missing.
+        """
+        while chunk.begin > (wanted := self._wanted(tp)):
+            earliest = (await self.earliest_offsets(tp))[tp]
+            if wanted != self._wanted(tp):
+                continue
+            if chunk.begin > max(earliest, wanted):
+                log.info("%s: read at %s, wanted %s: going back", tp, chunk.begin, wanted)
+                self._in_place.discard(tp)
+                return False
+            log.warning("%s: offsets %s to %s were deleted unread", tp, wanted, chunk.begin - 1)
+            break
+        return True
 
     def _forget(self) -> None:
         # Faust empties the agents' queues when the flow stops: what waited there is read again.
