@@ -301,7 +301,6 @@ def test_a_worker_that_begins_anew_publishes_the_same_windows() -> None:
     assert found["1m", 60, True, 0, "a"] == 2
 
 
-@pytest.mark.xfail(strict=True, reason="replaced slots are given free only when a pane is past")
 def test_replaced_snapshots_leave_nothing_behind() -> None:
     """What is held is proportional to windows and series, not to the number of commits."""
     metrics = {"m": measured(windows=["1h"], rollups=[])}
