@@ -65,7 +65,7 @@ def take(state: MergeState, partials: Partials, marks: dict[Source, Mark], grace
     A metric that the catalogue does not have, or not with these sessions, is passed over.
     """
     _wake(state, partials)
-    for name in np.unique(partials.metric.astype(str)).tolist() if len(partials) else ():
+    for name in sorted(set(partials.metric.tolist())):
         mine = partials.metric == name
         for merge in state.metrics.get(name, ()):
             rows = mine & (partials.gap == merge.gap) & (partials.topic == merge.metric.event)

@@ -131,7 +131,7 @@ class Slots:
         slots = self.find(place, numbers)
         missing = np.flatnonzero(slots < 0)
         if len(missing):
-            new = np.unique(numbers[missing])
+            new = _distinct(numbers[missing])
             self.put(place, new, make(place, new))
             slots[missing] = self.find(place, numbers[missing])
         return slots
@@ -167,6 +167,12 @@ class Slots:
                 wider[: len(held)] = held
             held = self._slots[place] = wider
         return held
+
+
+def _distinct(numbers: Ints) -> Ints:
+    present = np.zeros(int(numbers.max()) + 1, np.bool_)
+    present[numbers] = True
+    return np.flatnonzero(present)
 
 
 def by_place(*columns: Ints) -> Iterator[tuple[Place, Ints]]:
