@@ -10,8 +10,9 @@ import numpy as np
 from nilo_schemas.catalogue import Metric
 from nilo_stream_processors.engine.arrays import Ints
 from nilo_stream_processors.engine.entries import Entries
+from nilo_stream_processors.engine.numbers import Numbers
 from nilo_stream_processors.engine.partials import Partials
-from nilo_stream_processors.engine.series import Numbers, Place, Slots, by_place
+from nilo_stream_processors.engine.series import Place, Slots, by_place
 
 
 class PaneEntries(Entries):
@@ -43,7 +44,7 @@ class PaneEntries(Entries):
         for (partition, *place), rows in _places(partials):
             held = self._places.get(partition)
             if held is not None:
-                numbers = held.numbers.find(partials.series[rows].tolist())
+                numbers = held.numbers.find(partials.series[rows])
                 slots[rows] = held.find(tuple(place), numbers)
         return slots
 
@@ -51,7 +52,7 @@ class PaneEntries(Entries):
         slots = np.empty(len(partials), np.int64)
         for (partition, *place), rows in _places(partials):
             held = self._places.setdefault(partition, Slots(Numbers()))
-            numbers = held.numbers.named(partials.series[rows].tolist())
+            numbers = held.numbers.named(partials.series[rows])
             slots[rows] = held.taken(tuple(place), numbers, partial(self._at, partition))
         return slots
 
@@ -65,7 +66,7 @@ class PaneEntries(Entries):
         kind = self.partition, self.start, self.length, self.gap
         for (partition, *place), rows in by_place(*(column[slots] for column in kind)):
             held = self._places[partition]
-            held.forget(tuple(place), self.series[slots[rows]].tolist())
+            held.forget(tuple(place), self.series[slots[rows]])
             if not len(held.numbers):
                 del self._places[partition]
 

@@ -10,10 +10,10 @@ import numpy as np
 from nilo_schemas.catalogue import Metric
 from nilo_stream_processors.engine.arrays import Bools, Ints
 from nilo_stream_processors.engine.merged import Published, content_of
+from nilo_stream_processors.engine.numbers import Numbers
 from nilo_stream_processors.engine.pane_entries import PaneEntries
 from nilo_stream_processors.engine.partials import Partials
 from nilo_stream_processors.engine.plan import grids, microseconds, pane_length
-from nilo_stream_processors.engine.series import Numbers
 from nilo_stream_processors.engine.windows import WindowRows, Windows
 
 
@@ -55,7 +55,7 @@ class PaneMerge:
     def _link(self, slots: Ints) -> None:
         """Note which windows new entries count into."""
         entries = self.entries
-        series = self._numbers.named(entries.series[slots].tolist())
+        series = self._numbers.named(entries.series[slots])
         for number, grid in enumerate(self.windows):
             entries.windows[number, slots] = grid.numbers(series, grid.starts(entries.start[slots]))
 
@@ -155,7 +155,7 @@ class PaneMerge:
             mine = (partials.pane == grid.length) & (partials.gap == -grid.hop)
             mine &= partials.start == grid.starts(partials.start)
             slots, _ = self.entries.put(partials.take(mine))
-            series = self._numbers.named(self.entries.series[slots].tolist())
+            series = self._numbers.named(self.entries.series[slots])
             windows = grid.numbers(series, self.entries.start[slots])
             self.entries.windows[number, slots] = windows
             self._restore_windows(grid, rows, again)
@@ -171,7 +171,7 @@ class PaneMerge:
 
     def _restore_windows(self, grid: Windows, rows: WindowRows, again: Bools) -> None:
         mine = (rows.window == grid.text) & (rows.start == grid.starts(rows.start))
-        series = self._numbers.named(rows.series[mine].tolist())
+        series = self._numbers.named(rows.series[mine])
         numbers = grid.numbers(series, rows.start[mine])
         grid.revision[numbers], grid.final[numbers] = rows.revision[mine], rows.final[mine]
         grid.again[numbers] = again[mine]

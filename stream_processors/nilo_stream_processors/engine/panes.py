@@ -10,9 +10,10 @@ import numpy as np
 from nilo_stream_processors.engine.arrays import Bools, Ints, distinct
 from nilo_stream_processors.engine.cells import Cells
 from nilo_stream_processors.engine.columns import Chosen, Columns
-from nilo_stream_processors.engine.partials import Partials
+from nilo_stream_processors.engine.numbers import Numbers
+from nilo_stream_processors.engine.partials import Partials, Texts
 from nilo_stream_processors.engine.plan import Grouping
-from nilo_stream_processors.engine.series import OTHER, Numbers, Place, Slots, by_place, text_of
+from nilo_stream_processors.engine.series import OTHER, Place, Slots, by_place, text_of
 
 
 class Panes:
@@ -21,7 +22,7 @@ class Panes:
     def __init__(self, grouping: Grouping) -> None:
         self.grouping = grouping
         self.cells = Cells(grouping.metrics)
-        self._other = text_of([OTHER] * len(grouping.dimensions))
+        self._other = np.array([text_of([OTHER] * len(grouping.dimensions))], np.object_)
         # A pane is a place.
         self._slots = Slots(Numbers())
 
@@ -41,7 +42,7 @@ class Panes:
         self.cells.add(slots[members], rows, columns)
         return int(capped[members].sum()) if capped.any() else 0
 
-    def _find(self, series: list[str], which: Ints, panes: Ints) -> tuple[Ints, Bools]:
+    def _find(self, series: Texts, which: Ints, panes: Ints) -> tuple[Ints, Bools]:
         """The slot of each (series, pane) in their order, and whether the cap made it `OTHER`'s."""
         numbers = self._slots.numbers.find(series)
         slots, capped = np.empty(len(which), np.int64), np.zeros(len(which), np.bool_)
@@ -50,7 +51,7 @@ class Panes:
         return slots, capped
 
     def _in_pane(
-        self, pane: Place, series: list[str], numbers: Ints, which: Ints
+        self, pane: Place, series: Texts, numbers: Ints, which: Ints
     ) -> tuple[Ints, Bools]:
         slots = self._slots.find(pane, numbers[which])
         capped = np.zeros(len(which), np.bool_)
@@ -59,11 +60,11 @@ class Panes:
             room = self._room(pane, len(missing))
             new, over = missing[:room], missing[room:]
             nameless = which[new][numbers[which[new]] < 0]
-            numbers[nameless] = self._slots.numbers.named([series[n] for n in nameless.tolist()])
+            numbers[nameless] = self._slots.numbers.named(series[nameless])
             slots[new] = self._new(pane, numbers[which[new]])
             self._slots.put(pane, numbers[which[new]], slots[new])
             if len(over):
-                other = self._whatever_the_cap([self._other], np.array(pane))
+                other = self._whatever_the_cap(self._other, np.array(pane))
                 slots[over], capped[over] = other, True
         return slots, capped
 
@@ -78,7 +79,7 @@ class Panes:
         starts = np.full(len(numbers), place[0] * length)
         return self.cells.new(self._slots.numbers.texts[numbers], starts, starts + length)
 
-    def _whatever_the_cap(self, series: list[str], panes: Ints) -> Ints:
+    def _whatever_the_cap(self, series: Texts, panes: Ints) -> Ints:
         """The slot of each series in its pane."""
         numbers, slots = self._slots.numbers.named(series), np.empty(len(series), np.int64)
         for pane, rows in by_place(panes):
@@ -87,7 +88,7 @@ class Panes:
 
     def restore(self, stored: Partials) -> None:
         """Join stored cells of one metric in; finer panes of an earlier catalogue fall together."""
-        slots = self._whatever_the_cap(stored.series.tolist(), stored.start // self.grouping.pane)
+        slots = self._whatever_the_cap(stored.series, stored.start // self.grouping.pane)
         self.cells.join(slots, str(stored.metric[0]), stored)
 
     def expire(self, watermark: int, grace: int) -> None:

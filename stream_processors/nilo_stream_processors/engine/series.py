@@ -8,17 +8,16 @@ The text is the labels one behind the other; between them stands NUL, which no d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import repeat
 from typing import Any
 
 import numpy as np
 
 from nilo_stream_processors.engine.arrays import Ints
+from nilo_stream_processors.engine.numbers import Numbers
 from nilo_stream_processors.engine.partials import Texts
 
 SEPARATOR = "\0"
 OTHER = "__other__"
-FIRST_NUMBERS = 64
 Place = tuple[int, ...]
 _Slots = np.ndarray[Any, np.dtype[np.int32]]
 
@@ -31,61 +30,6 @@ def text_of(labels: Sequence[str]) -> str:
 def labels_of(series: str, dimensions: int) -> list[str]:
     """The labels of a series; it has none without dimensions."""
     return series.split(SEPARATOR) if dimensions else []
-
-
-class Numbers:
-    """Numbers of series, small ones first; `texts` has the text of each number, or None."""
-
-    def __init__(self) -> None:
-        self.texts: Texts = np.full(FIRST_NUMBERS, None, np.object_)
-        self._uses = np.zeros(FIRST_NUMBERS, np.int64)
-        self._found: dict[str, int] = {}
-        self._free = list(range(FIRST_NUMBERS))[::-1]
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-    def find(self, series: Sequence[str]) -> Ints:
-        """The number of each series, or -1."""
-        return np.fromiter(map(self._found.get, series, repeat(-1)), np.int64, len(series))
-
-    def named(self, series: Sequence[str]) -> Ints:
-        """The number of each series; those that have none get one, which is to be used."""
-        numbers = self.find(series)
-        missing = np.flatnonzero(numbers < 0).tolist()
-        if missing:
-            texts = [series[row] for row in missing]
-            self._add(list(dict.fromkeys(texts)))
-            numbers[missing] = self.find(texts)
-        return numbers
-
-    def _add(self, texts: list[str]) -> None:
-        while len(self._free) < len(texts):
-            self._grow()
-        rest = len(self._free) - len(texts)
-        numbers = self._free[rest:][::-1]
-        del self._free[rest:]
-        self._found.update(zip(texts, numbers, strict=True))
-        self.texts[numbers] = texts
-
-    def use(self, numbers: Ints) -> None:
-        """Series are used once more; each number at most once."""
-        self._uses[numbers] += 1
-
-    def release(self, numbers: Ints) -> None:
-        """Series are used once less; each number at most once. Unused ones are forgotten."""
-        self._uses[numbers] -= 1
-        gone = numbers[self._uses[numbers] == 0]
-        for text in self.texts[gone].tolist():
-            del self._found[text]
-        self.texts[gone] = None
-        self._free += gone.tolist()
-
-    def _grow(self) -> None:
-        more = len(self.texts)
-        self._free = list(range(more, 2 * more))[::-1] + self._free
-        self.texts = np.concatenate([self.texts, np.full(more, None, np.object_)])
-        self._uses = np.concatenate([self._uses, np.zeros(more, np.int64)])
 
 
 class Slots:
@@ -136,7 +80,7 @@ class Slots:
             slots[missing] = self.find(place, numbers[missing])
         return slots
 
-    def forget(self, place: Place, series: Sequence[str]) -> None:
+    def forget(self, place: Place, series: Texts) -> None:
         """Forget series that have a slot at a place, each given once."""
         if len(series) == self._counts[place]:
             self.clear(place)

@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from nilo_schemas.windows import Window
 from nilo_stream_processors.engine.arrays import Bools, Ints
+from nilo_stream_processors.engine.numbers import Numbers
 from nilo_stream_processors.engine.partials import Texts
 from nilo_stream_processors.engine.plan import microseconds
-from nilo_stream_processors.engine.series import Numbers, Place, Slots, by_place
+from nilo_stream_processors.engine.series import Place, Slots, by_place
 
 FIRST_CAPACITY = 64
 
@@ -123,7 +124,7 @@ class Windows:
         past = self.live() & self.final & (self.start + self.length + grace <= passed)
         numbers = np.flatnonzero(past)
         for start, rows in by_place(self.start[numbers]):
-            self._found.forget(start, self.series[numbers[rows]].tolist())
+            self._found.forget(start, self.series[numbers[rows]])
         for name in self.columns:
             getattr(self, name)[numbers] = None if name == "series" else 0
         self._free += numbers.tolist()
