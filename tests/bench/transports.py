@@ -251,7 +251,9 @@ class RecordConsumer(ChunkConsumer):
     async def _getmany(self, active_partitions: set[Any] | None, timeout: float) -> Any:
         await self._go_to_start(active_partitions or set())
         fetched = await stock.Consumer._getmany(self, active_partitions, timeout)
-        return {tp: [Chunk(records, 0, records[0].offset)] for tp, records in fetched.items() if records}
+        return {
+            tp: [Chunk(records, 0, records[0].offset)] for tp, records in fetched.items() if records
+        }
 
 
 def _transport(consumer: type[ChunkConsumer]) -> type[Transport]:

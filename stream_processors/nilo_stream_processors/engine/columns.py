@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from nilo_schemas.catalogue import Condition, Metric, field_kind
 from nilo_stream_processors.engine.arrays import Bools, Floats, Ints, distinct
+from nilo_stream_processors.engine.partials import Texts
 from nilo_stream_processors.engine.series import SEPARATOR
 
 # Rows of a batch: all of them, or those with the given numbers.
@@ -20,6 +21,8 @@ Chosen = slice | Ints
 ALL = slice(None)
 LARGEST_FLOAT = 9e12
 T = TypeVar("T")
+# As an object: numpy's own texts lose a NUL at their end.
+_SEPARATOR = np.array(SEPARATOR, np.object_)
 
 
 class Columns:
@@ -52,20 +55,17 @@ class Columns:
         """The number of each row's text in a field or `attributes.<key>`, and the texts."""
         return self._once(("text", name), lambda: self._texts(name))
 
-    def series(self, dimensions: tuple[str, ...], rows: Chosen) -> tuple[Ints, list[str]]:
+    def series(self, dimensions: tuple[str, ...], rows: Chosen) -> tuple[Ints, Texts]:
         """The number of each row's series among those rows, and the text of each; null is ""."""
         numbers = np.zeros(len(self), np.int64)[rows]
-        series = [""]
+        series: Texts = np.array([""], np.object_)
         for place, name in enumerate(dimensions):
             codes, texts = self.texts(name)
             many = len(texts)
             found, numbers, _ = distinct(numbers * many + codes[rows], len(series) * many)
-            labels = [text or "" for text in texts]
-            if place:
-                pairs = zip((found // many).tolist(), (found % many).tolist(), strict=True)
-                series = [f"{series[one]}{SEPARATOR}{labels[other]}" for one, other in pairs]
-            else:
-                series = [labels[number] for number in found.tolist()]
+            labels = np.array([text or "" for text in texts], np.object_)
+            ends = labels[found % many]
+            series = series[found // many] + _SEPARATOR + ends if place else ends
         return numbers, series
 
     def _texts(self, name: str) -> tuple[Ints, list[str | None]]:

@@ -1,4 +1,4 @@
-"""Entries: the snapshots of one metric that stage 2 holds, and the windows that they belong to.
+"""Entries: the snapshots of one metric that stage 2 holds.
 
 An entry is a pane or session of one source partition; or the rest of forgotten panes, which is
 their sum within one longer window.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import repeat
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from nilo_schemas.catalogue import Metric
 from nilo_stream_processors.engine import sums
 from nilo_stream_processors.engine.arrays import Bools, Ints
 from nilo_stream_processors.engine.cells import FIRST_CAPACITY, Cells
-from nilo_stream_processors.engine.partials import Partials
+from nilo_stream_processors.engine.partials import Partials, Texts
 
 # Series, start, length (of the pane, of the window of a rest; 0 for sessions), gap and partition.
 # The gap of a rest is the hop of its windows below zero.
@@ -23,89 +24,97 @@ Key = tuple[str, int, int, int, int]
 
 
 class Entries(Cells):
-    """Snapshots by key; `windows`, shape (grids, slots), holds the window of each grid, or -1.
-
-    A snapshot that was replaced keeps its slot until the next `forget`.
-    """
+    """Snapshots by key; a newer one takes the slot of the older one."""
 
     columns: tuple[str, ...] = (*Cells.columns, "length", "partition", "gap", "live")
 
-    def __init__(self, name: str, metric: Metric, grids: int) -> None:
+    def __init__(self, name: str, metric: Metric) -> None:
         super().__init__({name: metric})
         self.name, self.held = name, self.metrics[name]
         self.length = np.zeros(FIRST_CAPACITY, np.int64)
         self.partition = np.zeros(FIRST_CAPACITY, np.int64)
         self.gap = np.zeros(FIRST_CAPACITY, np.int64)
         self.live = np.zeros(FIRST_CAPACITY, np.bool_)
-        self.windows = np.full((grids, FIRST_CAPACITY), -1, np.int64)
         self._found: dict[Key, int] = {}
-        self._dead: list[int] = []
 
     def known(self, partials: Partials) -> Bools:
         """Which partials are of an entry that is held."""
-        return np.array([key in self._found for key in keys_of(partials)], np.bool_)
+        return self._find(partials) >= 0
 
-    def put(self, partials: Partials) -> tuple[Ints, Ints]:
+    def put(self, partials: Partials) -> tuple[Ints, Bools]:
         """Take in snapshots that are newer than what is held.
 
         Returns:
-            The slots of those taken in, and for each the slot that it replaced, or -1.
+            The slots of those taken in, each once, and which of them are of a new entry.
         """
-        newest: dict[Key, int] = {}
-        offsets = partials.sums[sums.LAST].tolist()
-        for row, key in enumerate(keys_of(partials)):
-            if key not in newest or offsets[newest[key]] <= offsets[row]:
-                newest[key] = row
-        held = np.array([self._found.get(key, -1) for key in newest], np.int64)
-        rows = np.fromiter(newest.values(), np.int64, len(newest))
-        before = np.where(held >= 0, self.held.sums[sums.LAST, held], -2)
-        fresh = partials.sums[sums.LAST, rows] > before
-        taken = [key for key, new in zip(newest, fresh.tolist(), strict=True) if new]
-        slots = self._placed(taken, partials.take(rows[fresh]))
-        return slots, held[fresh]
+        slots = self._taken(partials)
+        offsets = partials.sums[sums.LAST]
+        rows = _newest(slots, offsets, len(self.live))
+        slots, offsets = slots[rows], offsets[rows]
+        new = ~self.live[slots]
+        fresh = new | (offsets > self.held.sums[sums.LAST, slots])
+        slots, new, rows = slots[fresh], new[fresh], rows[fresh]
+        self._replace(slots, new, partials.take(rows))
+        self.live[slots] = self.dirty[slots] = True
+        return slots, new
 
-    def _placed(self, keys: list[Key], partials: Partials) -> Ints:
-        replaced = [self._found[key] for key in keys if key in self._found]
-        self.live[replaced] = False
-        self._dead += replaced
-        slots = self.new(partials.series, partials.start, partials.end)
-        self._found.update(zip(keys, slots.tolist(), strict=True))
-        self.length[slots], self.partition[slots] = partials.pane, partials.partition
-        self.gap[slots], self.live[slots] = partials.gap, True
-        self.join(slots, self.name, partials)
-        self.dirty[slots] = True
+    def _replace(self, slots: Ints, new: Bools, partials: Partials) -> None:
+        self.end[slots] = partials.end
+        self.held.sums[:, slots] = partials.sums
+        old = np.zeros(len(self.live), np.bool_)
+        old[slots[~new]] = True
+        parts = (self.held.buckets, partials.buckets), (self.held.registers, partials.registers)
+        for tallies, bins in parts:
+            tallies.drop(old)
+            tallies.add(np.repeat(slots, bins.lengths), bins.bins, bins.counts)
+
+    def _find(self, partials: Partials) -> Ints:
+        """The slot of the entry of each partial, or -1."""
+        found = map(self._found.get, keys_of(partials), repeat(-1))
+        return np.fromiter(found, np.int64, len(partials))
+
+    def _taken(self, partials: Partials) -> Ints:
+        """The slot of the entry of each partial; made when there is none."""
+        slots = self._find(partials)
+        if (slots < 0).any():
+            keys = list(keys_of(partials.take(slots < 0)))
+            series, *place = zip(*dict.fromkeys(keys), strict=True)
+            made = self._new(np.array(series, np.object_), *map(np.array, place))
+            self._found.update(zip(dict.fromkeys(keys), made.tolist(), strict=True))
+            slots[slots < 0] = [self._found[key] for key in keys]
         return slots
 
-    def rest(self, key: Key, end: int, grid: int, window: int) -> int:
-        """The slot of the rest of a window of a grid; made when there is none."""
-        slot = self._found.get(key)
-        if slot is None:
-            place = np.array([key[0]], np.object_), np.array([key[1]]), np.array([end])
-            slot = self._found[key] = int(self.new(*place)[0])
-            self.length[slot], self.gap[slot], self.partition[slot] = key[2:]
-            self.live[slot] = True
-            self.windows[grid, slot] = window
-        return slot
-
-    def is_crowded(self) -> bool:
-        """Whether a quarter of the slots holds snapshots that were replaced."""
-        return 4 * len(self._dead) > len(self.start)
+    def _new(
+        self,
+        series: Texts,
+        start: int | Ints,
+        length: int | Ints,
+        gap: int | Ints,
+        partition: int | Ints,
+    ) -> Ints:
+        starts: Ints = np.full(len(series), start)
+        slots = self.new(series, starts, starts + length)
+        self.length[slots], self.gap[slots], self.partition[slots] = length, gap, partition
+        return slots
 
     def forget(self, slots: Ints) -> None:
-        """Forget entries, and give the slots of replaced ones free."""
+        """Forget entries, each given once."""
+        self._lose(slots)
+        self.remove(slots)
+
+    def _lose(self, slots: Ints) -> None:
+        """The entries in slots are not to be found any more."""
         for slot in slots.tolist():
             place = self.start[slot], self.length[slot], self.gap[slot], self.partition[slot]
             del self._found[self.series[slot], *place]
-        self.remove(np.concatenate([slots, np.array(self._dead, np.int64)]))
-        self._dead = []
 
     def remove(self, slots: Ints) -> None:
         """Give slots free."""
         super().remove(slots)
-        self.windows[:, slots], self.live[slots] = -1, False
+        self.live[slots] = False
 
     def slots(self) -> Ints:
-        """The slots of entries, in rising order, without those that were replaced."""
+        """The slots of entries, in rising order."""
         return np.flatnonzero(self.live)
 
     def stored(self, slots: Ints, topic: str) -> Partials:
@@ -114,11 +123,6 @@ class Entries(Cells):
         return replace(
             kept, partition=self.partition[slots], pane=self.length[slots], gap=self.gap[slots]
         )
-
-    def _grow(self) -> None:
-        super()._grow()
-        more = np.full_like(self.windows, -1)
-        self.windows = np.concatenate([self.windows, more], axis=1)
 
 
 def keys_of(partials: Partials) -> Iterator[Key]:
@@ -131,3 +135,14 @@ def keys_of(partials: Partials) -> Iterator[Key]:
         partials.partition.tolist(),
         strict=True,
     )
+
+
+def _newest(slots: Ints, offsets: Ints, capacity: int) -> Ints:
+    """Of each slot the row with the largest offset, of several the last one."""
+    rows, owner = np.arange(len(slots)), np.empty(capacity, np.int64)
+    owner[slots] = rows
+    if (owner[slots] == rows).all():
+        return rows
+    order = np.argsort(offsets, kind="stable")
+    owner[slots[order]] = order
+    return np.flatnonzero(owner[slots] == rows)

@@ -67,7 +67,7 @@ def take(state: MergeState, partials: Partials, marks: dict[Source, Mark], grace
     """
     _wake(state, partials)
     partials = partials.take((partials.gap > 0) | (partials.sums[sums.COUNT] > 0))
-    for name in np.unique(partials.metric.astype(str)).tolist() if len(partials) else ():
+    for name in sorted(set(partials.metric.tolist())):
         mine = partials.metric == name
         for merge in state.metrics.get(name, ()):
             rows = mine & (partials.gap == merge.gap) & (partials.pane == merge.pane)

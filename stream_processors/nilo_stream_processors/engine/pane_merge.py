@@ -10,8 +10,9 @@ import numpy as np
 from nilo_schemas.catalogue import Metric
 from nilo_stream_processors.engine import sums
 from nilo_stream_processors.engine.arrays import Bools, Ints
-from nilo_stream_processors.engine.entries import Entries
 from nilo_stream_processors.engine.merged import Published, content_of, regrouped
+from nilo_stream_processors.engine.numbers import Numbers
+from nilo_stream_processors.engine.pane_entries import PaneEntries
 from nilo_stream_processors.engine.partials import Partials
 from nilo_stream_processors.engine.plan import grids, microseconds, pane_length
 from nilo_stream_processors.engine.windows import WindowRows, Windows
@@ -28,14 +29,17 @@ class PaneMerge:
         self.name, self.metric = name, metric
         self.pane, self.gap = pane_length(metric), 0
         windows = [window for window in metric.resolutions() if window.kind != "session"]
+        self._numbers = Numbers()
         self.windows = [
-            Windows(window, length, phase) for window in windows for length, phase in grids(window)
+            Windows(window, length, phase, self._numbers)
+            for window in windows
+            for length, phase in grids(window)
         ]
         own = set(metric.windows)
         self._eager = [grid.text in own for grid in self.windows]
         self._beat = max(microseconds(window.length) for window in windows if window.text in own)
         self._beats = 0
-        self.entries = Entries(name, metric, len(self.windows))
+        self.entries = PaneEntries(name, metric, len(self.windows))
 
     def unknown(self, partials: Partials, passed: int, grace: int) -> Bools:
         """Partials of panes that are forgotten already."""
@@ -44,22 +48,17 @@ class PaneMerge:
 
     def take(self, partials: Partials) -> None:
         """Take in snapshots of panes; a newer one of the same source replaces the older one."""
-        slots, replaced = self.entries.put(partials)
-        self._link(slots, replaced)
+        slots, new = self.entries.put(partials)
+        self._link(slots[new])
         for grid, windows in zip(self.windows, self.entries.windows, strict=True):
             grid.changed[windows[slots]] = True
 
-    def _link(self, slots: Ints, replaced: Ints) -> None:
-        """Note which windows new entries count into: the same as those that they replaced."""
-        entries, known = self.entries, replaced >= 0
-        entries.windows[:, slots[known]] = entries.windows[:, replaced[known]]
-        new = slots[~known]
+    def _link(self, slots: Ints) -> None:
+        """Note which windows new entries count into."""
+        entries = self.entries
+        series = self._numbers.named(entries.series[slots])
         for number, grid in enumerate(self.windows):
-            starts = grid.starts(entries.start[new]).tolist()
-            series = entries.series[new].tolist()
-            entries.windows[number, new] = [
-                grid.number(*window) for window in zip(series, starts, strict=True)
-            ]
+            entries.windows[number, slots] = grid.numbers(series, grid.starts(entries.start[slots]))
 
     def publish(self, watermark: int, *, provisional: bool) -> Iterator[Published]:
         """The windows that are due at this watermark; without `provisional` only final ones."""
@@ -109,23 +108,20 @@ class PaneMerge:
             open_ = (windows >= 0) & (ends + grace > passed)
             if open_.any():
                 self._keep_rest(number, panes[open_])
-        if len(past) or entries.is_crowded():
+        if len(past):
             entries.forget(past)
         for grid in self.windows:
             grid.forget(passed, grace)
 
     def _keep_rest(self, number: int, panes: Ints) -> None:
         entries, grid = self.entries, self.windows[number]
-        kept = entries.stored(panes, self.metric.event)
         windows = entries.windows[number, panes]
-        slots = []
-        for row, window in enumerate(windows.tolist()):
-            start = int(grid.start[window])
-            kind = grid.length, -grid.hop, int(kept.partition[row])
-            key = (str(kept.series[row]), start, *kind)
-            slots.append(entries.rest(key, start + grid.length, number, window))
-        entries.join(np.array(slots, np.int64), self.name, kept)
-        entries.dirty[slots] = True
+        whole = np.full(len(panes), grid.length)
+        kept = entries.stored(panes, self.metric.event)
+        slots = entries.rests(
+            replace(kept, start=grid.start[windows], pane=whole, gap=0 * whole - grid.hop)
+        )
+        entries.windows[number, slots] = windows
 
     def stored(self, *, all_of_it: bool) -> tuple[Partials, WindowRows]:
         """What to keep in the state: all, or what changed since the last time."""
@@ -161,10 +157,9 @@ class PaneMerge:
             mine = (partials.pane == grid.length) & (partials.gap == -grid.hop)
             mine &= partials.start == grid.starts(partials.start)
             slots, _ = self.entries.put(partials.take(mine))
-            self.entries.windows[number, slots] = [
-                grid.number(self.entries.series[slot], int(self.entries.start[slot]))
-                for slot in slots.tolist()
-            ]
+            series = self._numbers.named(self.entries.series[slots])
+            windows = grid.numbers(series, self.entries.start[slots])
+            self.entries.windows[number, slots] = windows
             self._restore_windows(grid, rows, again)
         self.entries.dirty[:] = False
 
@@ -175,15 +170,15 @@ class PaneMerge:
         moved = replace(partials, start=starts, end=starts + self.pane, pane=lengths)
         if (partials.pane != self.pane).any():
             moved = _summed(moved)
-        slots, replaced = self.entries.put(moved)
-        self._link(slots, replaced)
+        slots, new = self.entries.put(moved)
+        self._link(slots[new])
 
     def _restore_windows(self, grid: Windows, rows: WindowRows, again: Bools) -> None:
         mine = (rows.window == grid.text) & (rows.start == grid.starts(rows.start))
-        for row in np.flatnonzero(mine).tolist():
-            number = grid.number(str(rows.series[row]), int(rows.start[row]))
-            grid.revision[number], grid.final[number] = rows.revision[row], rows.final[row]
-            grid.again[number] = again[row]
+        series = self._numbers.named(rows.series[mine])
+        numbers = grid.numbers(series, rows.start[mine])
+        grid.revision[numbers], grid.final[numbers] = rows.revision[mine], rows.final[mine]
+        grid.again[numbers] = again[mine]
 
 
 def _summed(partials: Partials) -> Partials:

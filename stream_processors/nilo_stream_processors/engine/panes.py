@@ -1,21 +1,19 @@
 """The panes of a grouping: which cell an event falls into by its time and labels.
 
-Series have numbers, and a pane is an array of slots by number: what was seen before is found
-without looking at it one by one.
+Series have numbers, and what was seen before in a pane is found by them all at once.
 """
 
 from __future__ import annotations
 
-from itertools import repeat
-
 import numpy as np
 
 from nilo_stream_processors.engine.arrays import Bools, Ints, distinct
-from nilo_stream_processors.engine.cells import FIRST_CAPACITY, Cells
+from nilo_stream_processors.engine.cells import Cells
 from nilo_stream_processors.engine.columns import Chosen, Columns
-from nilo_stream_processors.engine.partials import Partials
+from nilo_stream_processors.engine.numbers import Numbers
+from nilo_stream_processors.engine.partials import Partials, Texts
 from nilo_stream_processors.engine.plan import Grouping
-from nilo_stream_processors.engine.series import OTHER, text_of
+from nilo_stream_processors.engine.series import OTHER, Place, Slots, by_place, text_of
 
 
 class Panes:
@@ -24,14 +22,9 @@ class Panes:
     def __init__(self, grouping: Grouping) -> None:
         self.grouping = grouping
         self.cells = Cells(grouping.metrics)
-        self._other = text_of([OTHER] * len(grouping.dimensions))
-        # By pane: the slot of each series number, or -1; and how many there are.
-        self._panes: dict[int, Ints] = {}
-        self._counts: dict[int, int] = {}
-        self._numbers: dict[str, int] = {}
-        self._series = np.full(FIRST_CAPACITY, None, np.object_)
-        self._uses = np.zeros(FIRST_CAPACITY, np.int64)
-        self._free = list(range(FIRST_CAPACITY))
+        self._other = np.array([text_of([OTHER] * len(grouping.dimensions))], np.object_)
+        # A pane is a place.
+        self._slots = Slots(Numbers())
 
     def in_time(self, times: Ints, before: Ints, grace: int) -> Bools:
         """Which events still find their pane: watermarks stand `before` each of them."""
@@ -49,110 +42,61 @@ class Panes:
         self.cells.add(slots[members], rows, columns)
         return int(capped[members].sum()) if capped.any() else 0
 
-    def _find(self, series: list[str], which: Ints, panes: Ints) -> tuple[Ints, Bools]:
+    def _find(self, series: Texts, which: Ints, panes: Ints) -> tuple[Ints, Bools]:
         """The slot of each (series, pane) in their order, and whether the cap made it `OTHER`'s."""
-        known = map(self._numbers.get, series, repeat(-1))
-        numbers = np.fromiter(known, np.int64, len(series))
+        numbers = self._slots.numbers.find(series)
         slots, capped = np.empty(len(which), np.int64), np.zeros(len(which), np.bool_)
-        for pane in np.unique(panes).tolist():
-            here = np.flatnonzero(panes == pane)
+        for pane, here in by_place(panes):
             slots[here], capped[here] = self._in_pane(pane, series, numbers, which[here])
         return slots, capped
 
     def _in_pane(
-        self, pane: int, series: list[str], numbers: Ints, which: Ints
+        self, pane: Place, series: Texts, numbers: Ints, which: Ints
     ) -> tuple[Ints, Bools]:
-        held = self._slots_of(pane)
-        slots = np.where(numbers[which] >= 0, held[numbers[which]], -1)
+        slots = self._slots.find(pane, numbers[which])
         capped = np.zeros(len(which), np.bool_)
         missing = np.flatnonzero(slots < 0)
         if len(missing):
             room = self._room(pane, len(missing))
             new, over = missing[:room], missing[room:]
-            for number in which[new][numbers[which[new]] < 0].tolist():
-                numbers[number] = self._number(series[number])
-            slots[new] = self._open(pane, numbers[which[new]])
+            nameless = which[new][numbers[which[new]] < 0]
+            numbers[nameless] = self._slots.numbers.named(series[nameless])
+            slots[new] = self._new(pane, numbers[which[new]])
+            self._slots.put(pane, numbers[which[new]], slots[new])
             if len(over):
-                slots[over], capped[over] = self._slot_of_other(pane), True
+                other = self._whatever_the_cap(self._other, np.array(pane))
+                slots[over], capped[over] = other, True
         return slots, capped
 
-    def _room(self, pane: int, wanted: int) -> int:
+    def _room(self, pane: Place, wanted: int) -> int:
         if not self.grouping.dimensions:
             return wanted
-        return max(self.grouping.cap - self._counts[pane], 0)
+        return max(self.grouping.cap - self._slots.count(pane), 0)
 
-    def _slots_of(self, pane: int) -> Ints:
-        """The slots of a pane by series number, with room for every number."""
-        held = self._panes.get(pane)
-        if held is None or len(held) < len(self._series):
-            wider = np.full(len(self._series), -1)
-            if held is not None:
-                wider[: len(held)] = held
-            held = self._panes[pane] = wider
-            self._counts.setdefault(pane, 0)
-        return held
-
-    def _number(self, text: str) -> int:
-        """The number of a series, which is given one when it has none."""
-        number = self._numbers.get(text)
-        if number is None:
-            if not self._free:
-                self._grow()
-            number = self._numbers[text] = self._free.pop()
-            self._series[number] = text
-        return number
-
-    def _grow(self) -> None:
-        more = len(self._series)
-        self._free = list(range(more, 2 * more))
-        self._series = np.concatenate([self._series, np.full(more, None, np.object_)])
-        self._uses = np.concatenate([self._uses, np.zeros(more, np.int64)])
-
-    def _open(self, pane: int, numbers: Ints) -> Ints:
-        """New cells of these series; returns their slots."""
+    def _new(self, place: Place, numbers: Ints) -> Ints:
+        """Cells of these series in a pane; returns their slots."""
         length = self.grouping.pane
-        starts = np.full(len(numbers), pane * length)
-        slots = self.cells.new(self._series[numbers], starts, starts + length)
-        self._slots_of(pane)[numbers] = slots
-        self._uses[numbers] += 1
-        self._counts[pane] += len(numbers)
-        return slots
+        starts = np.full(len(numbers), place[0] * length)
+        return self.cells.new(self._slots.numbers.texts[numbers], starts, starts + length)
 
-    def _slot_of_other(self, pane: int) -> int:
-        number = self._number(self._other)
-        slot = int(self._slots_of(pane)[number])
-        return slot if slot >= 0 else int(self._open(pane, np.array([number]))[0])
+    def _whatever_the_cap(self, series: Texts, panes: Ints) -> Ints:
+        """The slot of each series in its pane."""
+        numbers, slots = self._slots.numbers.named(series), np.empty(len(series), np.int64)
+        for pane, rows in by_place(panes):
+            slots[rows] = self._slots.taken(pane, numbers[rows], self._new)
+        return slots
 
     def restore(self, stored: Partials) -> None:
         """Join stored cells of one metric in; finer panes of an earlier catalogue fall together."""
-        panes = (stored.start // self.grouping.pane).tolist()
-        slots = [
-            self._restored(self._number(series), pane)
-            for series, pane in zip(stored.series.tolist(), panes, strict=True)
-        ]
-        self.cells.join(np.array(slots, np.int64), str(stored.metric[0]), stored)
+        slots = self._whatever_the_cap(stored.series, stored.start // self.grouping.pane)
+        self.cells.join(slots, str(stored.metric[0]), stored)
         # What was published in panes of another length is published in ours.
         self.cells.dirty[slots] |= stored.pane != self.grouping.pane
 
-    def _restored(self, number: int, pane: int) -> int:
-        slot = int(self._slots_of(pane)[number])
-        return slot if slot >= 0 else int(self._open(pane, np.array([number]))[0])
-
     def expire(self, watermark: int, grace: int) -> None:
         """Forget the panes that no event of this source partition can reach any more."""
-        length, gone = self.grouping.pane, []
-        for pane in [k for k in self._panes if (k + 1) * length + grace <= watermark]:
-            held = self._panes.pop(pane)
-            del self._counts[pane]
-            numbers = np.flatnonzero(held >= 0)
-            gone.append(held[numbers])
-            self._uses[numbers] -= 1
-            self._forget(numbers[self._uses[numbers] == 0])
-        if gone:
-            self.cells.remove(np.concatenate(gone))
-
-    def _forget(self, numbers: Ints) -> None:
-        for text in self._series[numbers].tolist():
-            del self._numbers[text]
-        self._series[numbers] = None
-        self._free += numbers.tolist()
+        length = self.grouping.pane
+        places = self._slots.places()
+        past = [place for place in places if (place[0] + 1) * length + grace <= watermark]
+        if past:
+            self.cells.remove(np.concatenate([self._slots.clear(place) for place in past]))

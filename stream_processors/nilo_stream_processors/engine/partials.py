@@ -64,6 +64,8 @@ class Partials:
 
     def take(self, rows: Ints | Bools) -> Partials:
         """The given rows, by number or by a mask."""
+        if rows.dtype == np.bool_ and rows.all():
+            return self
         numbers: Ints = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows.astype(np.int64)
         columns = [getattr(self, field.name) for field in fields(self)]
         return Partials(*(_taken(column, numbers) for column in columns))

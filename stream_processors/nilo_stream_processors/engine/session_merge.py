@@ -40,11 +40,12 @@ class SessionMerge:
     def __init__(self, name: str, metric: Metric, window: Window) -> None:
         self.name, self.metric, self.window = name, metric, window
         self.pane, self.gap = 0, microseconds(window.length)
-        self.entries = Entries(name, metric, 0)
+        self.entries = Entries(name, metric)
         self._slots: dict[str, set[int]] = defaultdict(set)
         self._sessions: dict[tuple[str, int], Session] = {}
         self._starts: dict[str, set[int]] = defaultdict(set)
-        self._changed: set[str] = set()
+        # The slots of each series with newer snapshots.
+        self._changed: dict[str, set[int]] = defaultdict(set)
 
     def unknown(self, partials: Partials, passed: int, grace: int) -> Bools:
         """Partials of sessions that are forgotten already."""
@@ -53,12 +54,11 @@ class SessionMerge:
 
     def take(self, partials: Partials) -> None:
         """Take in snapshots of sessions; one without events withdraws its session."""
-        slots, replaced = self.entries.put(partials)
-        for slot, old in zip(slots.tolist(), replaced.tolist(), strict=True):
+        slots, _ = self.entries.put(partials)
+        for slot in slots.tolist():
             series = self.entries.series[slot]
-            self._slots[series] -= {old}
             self._slots[series].add(slot)
-            self._changed.add(series)
+            self._changed[series].add(slot)
 
     def publish(self, watermark: int, *, provisional: bool) -> Iterator[Published]:
         """The sessions that changed or became final, and those that were withdrawn.
@@ -92,7 +92,7 @@ class SessionMerge:
         if old is None:
             self._sessions[series, start] = new
             self._starts[series].add(start)
-        elif old.slots != new.slots:
+        elif old.slots != new.slots or not self._changed[series].isdisjoint(new.slots):
             before = old.last
             old.last, old.slots, old.due, old.unsaved = new.last, new.slots, True, True
             old.revision += old.final
@@ -146,7 +146,7 @@ class SessionMerge:
         slots += np.flatnonzero(withdrawn & (entries.end + reach <= passed)).tolist()
         for slot in slots:
             self._slots[entries.series[slot]].discard(slot)
-        if slots or entries.is_crowded():
+        if slots:
             entries.forget(np.array(slots, np.int64))
         for series in {series for series, _ in past}:
             if not self._slots[series] and not self._starts[series]:

@@ -58,9 +58,9 @@ class Tallies:
 
     def drop(self, gone: Bools) -> None:
         """Forget the bins of the slots that are marked."""
-        self._settle()
-        keep = ~gone[self._keys >> BIN_BITS]
-        self._keys, self._counts = self._keys[keep], self._counts[keep]
+        self._keys, self._counts = _without(gone, self._keys, self._counts)
+        notes = [_without(gone, *note) for note in self._notes]
+        self._notes = [note for note in notes if len(note[0])]
 
     def _settle(self) -> None:
         if self._notes:
@@ -68,6 +68,11 @@ class Tallies:
             counts = np.concatenate([self._counts, *(counts for _, counts in self._notes)])
             self._keys, self._counts = _sorted(keys, counts, self._join)
             self._notes, self._noted = [], 0
+
+
+def _without(gone: Bools, keys: Ints, counts: Ints) -> tuple[Ints, Ints]:
+    keep = ~gone[keys >> BIN_BITS]
+    return keys[keep], counts[keep]
 
 
 def spans(begin: Ints, lengths: Ints) -> Ints:

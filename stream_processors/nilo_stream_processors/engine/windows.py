@@ -11,8 +11,10 @@ import pyarrow as pa
 
 from nilo_schemas.windows import Window
 from nilo_stream_processors.engine.arrays import Bools, Ints
+from nilo_stream_processors.engine.numbers import Numbers
 from nilo_stream_processors.engine.partials import Texts
 from nilo_stream_processors.engine.plan import microseconds
+from nilo_stream_processors.engine.series import Place, Slots, by_place
 
 FIRST_CAPACITY = 64
 
@@ -63,7 +65,7 @@ class WindowRows:
 
 
 class Windows:
-    """Windows of one length and phase by (series, start); times in microseconds.
+    """Windows of one length and phase by series and start; times in microseconds.
 
     `changed` marks windows whose content is newer than what was published, `again` those that
     were published by a worker that may have died before it was done.
@@ -71,7 +73,7 @@ class Windows:
 
     columns = ("series", "start", "revision", "final", "changed", "again", "unsaved")
 
-    def __init__(self, window: Window, length: int, phase: int) -> None:
+    def __init__(self, window: Window, length: int, phase: int, numbers: Numbers) -> None:
         self.text, self.length, self.phase = window.text, length, phase
         self.hop = microseconds(window.hop)
         self.series = np.full(FIRST_CAPACITY, None, np.object_)
@@ -81,23 +83,28 @@ class Windows:
         self.changed = np.zeros(FIRST_CAPACITY, np.bool_)
         self.again = np.zeros(FIRST_CAPACITY, np.bool_)
         self.unsaved = np.zeros(FIRST_CAPACITY, np.bool_)
-        self._found: dict[tuple[str, int], int] = {}
+        self._found = Slots(numbers)
         self._free = list(range(FIRST_CAPACITY))
 
     def starts(self, times: Ints) -> Ints:
         """The start of the window that each time falls into."""
         return times - (times - self.phase) % self.length
 
-    def number(self, series: str, start: int) -> int:
-        """The number of a window, which is made when there is none."""
-        found = self._found.get((series, start))
-        if found is not None:
-            return found
-        if not self._free:
+    def numbers(self, series: Ints, starts: Ints) -> Ints:
+        """The numbers of windows, by the numbers of their series; made where there are none."""
+        found = np.empty(len(series), np.int64)
+        for start, rows in by_place(starts):
+            found[rows] = self._found.taken(start, series[rows], self._new)
+        return found
+
+    def _new(self, start: Place, series: Ints) -> Ints:
+        while len(self._free) < len(series):
             self._grow()
-        number = self._found[series, start] = self._free.pop()
-        self.series[number], self.start[number] = series, start
-        return number
+        rest = len(self._free) - len(series)
+        numbers = np.array(self._free[rest:], np.int64)
+        del self._free[rest:]
+        self.series[numbers], self.start[numbers] = self._found.numbers.texts[series], start[0]
+        return numbers
 
     def live(self) -> Bools:
         """Which numbers are those of a window."""
@@ -116,15 +123,15 @@ class Windows:
         """Forget final windows that no event can reach any more."""
         past = self.live() & self.final & (self.start + self.length + grace <= passed)
         numbers = np.flatnonzero(past)
-        for number in numbers.tolist():
-            del self._found[self.series[number], int(self.start[number])]
+        for start, rows in by_place(self.start[numbers]):
+            self._found.forget(start, self.series[numbers[rows]])
         for name in self.columns:
             getattr(self, name)[numbers] = None if name == "series" else 0
         self._free += numbers.tolist()
 
     def _grow(self) -> None:
         more = len(self.start)
-        self._free = list(range(more, 2 * more))
+        self._free += range(more, 2 * more)
         for name in self.columns:
             column = getattr(self, name)
             blank = np.full(more, None if name == "series" else 0, column.dtype)
