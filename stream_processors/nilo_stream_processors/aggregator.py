@@ -81,7 +81,7 @@ class Aggregator:
         self._saved: dict[TP, tuple[int, int, bool]] = {}
         self._outgoing: list[Partials] = []
         self._unsent: set[TP] = set()
-        self._taken = 0
+        self._taken, self._saved_at = 0, clock()
         self._log = StateLog(app, "sources", settings.partitions, outbox)
         self._log.on_recovered(self._recovered)
         self.ready = False
@@ -106,8 +106,9 @@ class Aggregator:
         return found
 
     def is_behind(self) -> bool:
-        """Whether there is more to take in than was taken in since the last save."""
-        return sum(self.lag().values()) > self._taken
+        """Whether more waits than a second's work, as work went since the last save."""
+        seconds = max(self._clock() - self._saved_at, 1e-3)
+        return sum(self.lag().values()) > self._taken / seconds
 
     def _source(self, tp: TP) -> tuple[str, int]:
         return tp.topic.removeprefix(self._prefix), tp.partition
@@ -166,7 +167,7 @@ class Aggregator:
 
     def save(self) -> None:
         """Write the state that changed since the last time; `publish` then has what to send."""
-        self._taken = 0
+        self._taken, self._saved_at = 0, self._clock()
         self._mark_idle()
         for tp, state in self._states.items():
             mark = (state.watermark, state.last_offset, state.idle)

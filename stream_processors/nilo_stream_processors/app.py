@@ -45,7 +45,7 @@ class NiloApp(faust.App):
     watch: Watch
 
     def lease(self) -> float:
-        """Until when (`time.monotonic`) the partitions of this worker are nobody else's."""
+        """Until when (`lease_clock`) the partitions of this worker are nobody else's."""
         consumer: Any = self.consumer
         return float(consumer.lease())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from nilo_stream_processors.aggregator import Aggregator
 from nilo_stream_processors.merger import Merger
 from nilo_stream_processors.outbox import LostError, Outbox
 from nilo_stream_processors.reporter import Reporter
+from nilo_stream_processors.transport import lease_clock
 
 # How many times as long as it took the last time the next write of state waits: large states are
 # written less often. With much to catch up, nobody waits for what lies between.
@@ -36,7 +36,7 @@ class Keeper:
         reporter: Reporter,
         *,
         outbox: Outbox,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = lease_clock,
     ) -> None:
         self._app, self._aggregator, self._merger = app, aggregator, merger
         self._reporter, self._outbox, self._clock = reporter, outbox, clock

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,7 +12,7 @@ from nilo_schemas.clients import kafka_config
 from nilo_schemas.dead_letters import Header
 from nilo_schemas.errors import NiloError, UnreachableError
 from nilo_schemas.settings import Settings
-from nilo_stream_processors.transport import DELIVERY_SECONDS
+from nilo_stream_processors.transport import DELIVERY_SECONDS, lease_clock
 
 FLUSH_SECONDS = 0.5
 # How many messages are handed over on one look at the clock: a few hundred microseconds.
@@ -41,7 +40,7 @@ class Outbox:
         settings: Settings,
         lease: Callable[[], float],
         *,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = lease_clock,
     ) -> None:
         self._settings, self._lease, self._clock = settings, lease, clock
         self._made: Producer | None = None

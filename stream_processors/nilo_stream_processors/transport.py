@@ -39,6 +39,11 @@ LEASE_SECONDS, DELIVERY_SECONDS = 7.0, 6.0
 log = logging.getLogger(__name__)
 
 
+def lease_clock() -> float:
+    """Seconds that pass while the machine sleeps as well, where the system has such a clock."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 class StateKeeper(Protocol):
     """What the consumer asks of the app that keeps state."""
 
@@ -71,7 +76,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
 
     def _noted(self, ask: Callable[..., Awaitable[bool]]) -> Callable[..., Awaitable[bool]]:
         async def noted(*args: Any) -> bool:
-            begin = time.monotonic()
+            begin = lease_clock()
             alive = await ask(*args)
             if alive:
                 self.alive_at = begin
@@ -146,7 +151,7 @@ class ChunkConsumer(stock.Consumer):
         return keeper
 
     def lease(self) -> float:
-        """Until when (`time.monotonic`) our partitions are nobody else's."""
+        """Until when (`lease_clock`) our partitions are nobody else's."""
         return self._thread.alive_at + LEASE_SECONDS
 
     def rejoin(self) -> None:
