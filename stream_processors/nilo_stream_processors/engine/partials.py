@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -71,10 +71,10 @@ class Partials:
         columns = [getattr(self, field.name) for field in fields(self)]
         return Partials(*(_taken(column, numbers) for column in columns))
 
-    def stretches(self, edges: Ints) -> list[Partials]:
+    def stretches(self, edges: Ints) -> list[Self]:
         """The rows from each edge to the next one, as views; edges are rising."""
         columns = [_cut(getattr(self, field.name), edges) for field in fields(self)]
-        return [Partials(*parts) for parts in zip(*columns, strict=True)]
+        return [type(self)(*parts) for parts in zip(*columns, strict=True)]
 
     def newest(self) -> Partials:
         """The last row of each cell and source."""

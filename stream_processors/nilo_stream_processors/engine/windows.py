@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -66,11 +66,11 @@ class WindowRows:
         ]
         return cls(*columns)
 
-    def stretches(self, edges: Ints) -> list[WindowRows]:
+    def stretches(self, edges: Ints) -> list[Self]:
         """The rows from each edge to the next one, as views; edges are rising."""
         columns = [getattr(self, field.name) for field in fields(self)]
         pairs = pairwise(edges.tolist())
-        return [WindowRows(*(column[first:last] for column in columns)) for first, last in pairs]
+        return [type(self)(*(column[first:last] for column in columns)) for first, last in pairs]
 
     def take(self, rows: Ints | Bools) -> WindowRows:
         """The given rows, by number or by a mask."""
