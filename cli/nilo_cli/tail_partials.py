@@ -51,11 +51,14 @@ def read_frame(value: bytes | None, catalogue: Catalogue) -> Frame:
 def _partial(row: dict[str, Any], catalogue: Catalogue) -> dict[str, Any]:
     kind = {"gap": row["gap"] / _SECOND} if row["gap"] else {"pane": row["pane"] / _SECOND}
     span = {"start": _time(row["start"]), "end": _time(row["end"])}
-    source = {name: row[name] for name in ("topic", "partition", "first_offset", "last_offset")}
+    # Without events there is no first offset.
+    offsets = ("first_offset", "last_offset") if row["count"] else ()
+    source = {name: row[name] for name in ("topic", "partition", *offsets)}
     found = {"metric": row["metric"], "dimensions": _labels(row, catalogue), **span, **kind}
     found |= {"source": source, "count": row["count"], "errors": row["errors"]}
     if row["largest"] >= row["least"]:
-        found["sum"] = row["sum_high"] * 2**32 + row["sum_low"]
+        parts = row["sum_top"], row["sum_high"], row["sum_low"]
+        found["sum"] = parts[0] * 2**64 + parts[1] * 2**32 + parts[2]
         found |= {name: row[name] for name in ("least", "largest", "zero", "negative")}
     for name in ("buckets", "registers"):
         pairs = zip(row[name], row[f"{name}_counts"], strict=True)

@@ -97,8 +97,9 @@ def _read(settings: Settings, name: str, store: Store, **asked: Any) -> list[Met
 
 
 def _checked_window(name: str, metric: Metric, window: str | None) -> str:
-    if window is not None and window not in metric.windows:
-        raise UsageError(f"{name} has no window {window!r}; known: {', '.join(metric.windows)}")
+    known = [one.text for one in metric.resolutions()]
+    if window is not None and window not in known:
+        raise UsageError(f"{name} has no window {window!r}; known: {', '.join(known)}")
     return window or metric.windows[0]
 
 

@@ -84,11 +84,11 @@ class Aggregator:
         self._taken = 0
         self._log = StateLog(app, "sources", settings.partitions, outbox)
         self._log.on_recovered(self._recovered)
-        self._ready = False
+        self.ready = False
 
     def pause(self) -> None:
         """Write nothing until the state has been recovered."""
-        self._ready = False
+        self.ready = False
 
     def start_offset(self, tp: TP) -> int | None:
         """The offset after the last event that the state holds; None when it holds none."""
@@ -161,13 +161,11 @@ class Aggregator:
                 reason=reason,
                 detail=letter.detail,
             )
-            self._outbox.send(topic, record.key, record.value, headers=headers)
+            self._outbox.send(topic, record.key, record.value, headers=headers, fenced=False)
             self._counters.dead_letter(self._source(tp)[0], reason)
 
     def save(self) -> None:
         """Write the state that changed since the last time; `publish` then has what to send."""
-        if not self._ready:
-            return
         self._taken = 0
         self._mark_idle()
         for tp, state in self._states.items():
@@ -236,7 +234,7 @@ class Aggregator:
         self._outgoing = []
         for stored in self._log.recovered().values():
             self._restore(stored)
-        self._ready = True
+        self.ready = True
 
     def _restore(self, stored: list[Stored]) -> None:
         header = stored[-1].header

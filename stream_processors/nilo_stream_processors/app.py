@@ -22,11 +22,10 @@ from nilo_stream_processors.merger import Merger
 from nilo_stream_processors.outbox import Outbox
 from nilo_stream_processors.recovery import Tables
 from nilo_stream_processors.reporter import Reporter
+from nilo_stream_processors.transport import HEARTBEAT_SECONDS, SESSION_SECONDS
 from nilo_stream_processors.watch import Watch, exit_after
 
-COMMIT_SECONDS = 1.0
-# After so long without a heartbeat a worker counts as dead, and the others take its partitions.
-SESSION_SECONDS = 10.0
+COMMIT_SECONDS = 0.5
 FETCH_RECORDS = 10_000
 # A stop takes a few seconds. What takes so long hangs, and a supervisor would kill it soon.
 STOP_SECONDS = 20.0
@@ -44,6 +43,11 @@ class NiloApp(faust.App):
 
     keeper: Keeper
     watch: Watch
+
+    def lease(self) -> float:
+        """Until when (`time.monotonic`) the partitions of this worker are nobody else's."""
+        consumer: Any = self.consumer
+        return float(consumer.lease())
 
     async def on_start(self) -> None:
         """Begin to look after it."""
@@ -74,8 +78,8 @@ def create_app(settings: Settings, *, web_port: int, web_host: str = "127.0.0.1"
         broker_credentials=_credentials(settings),
         broker_commit_interval=COMMIT_SECONDS,
         broker_session_timeout=SESSION_SECONDS,
-        broker_heartbeat_interval=SESSION_SECONDS / 4,
-        broker_rebalance_timeout=2 * SESSION_SECONDS,
+        broker_heartbeat_interval=HEARTBEAT_SECONDS,
+        broker_rebalance_timeout=4 * SESSION_SECONDS,
         broker_max_poll_records=FETCH_RECORDS,
         store="memory://",
         TableManager=Tables,
@@ -91,7 +95,7 @@ def create_app(settings: Settings, *, web_port: int, web_host: str = "127.0.0.1"
         web_bind=web_host,
         datadir=_datadir(settings),
     )
-    outbox = Outbox(settings)
+    outbox = Outbox(settings, app.lease)
     aggregator = Aggregator(app, settings, catalogue, registry, outbox=outbox, counters=counters)
     merger = Merger(app, settings, catalogue, registry, outbox=outbox, counters=counters)
     reporter = Reporter(outbox, settings, registry, counters=counters, lag=aggregator.lag)
@@ -116,9 +120,11 @@ def _add_agents(app: NiloApp, aggregator: Aggregator, merger: Merger) -> None:
 
 async def _run(app: NiloApp, stream: Any, stage: Aggregator | Merger) -> None:
     events: AsyncIterator[Any] = stream.events()
+    consumer: Any = app.consumer
     async for event in events:
         try:
-            await stage.take(event.message.tp, event.message.value)
+            if await consumer.follows(event.message.tp, event.message.value):
+                await stage.take(event.message.tp, event.message.value)
         except Exception as error:
             # Faust would restart the agent and go on behind this chunk: stop before that.
             log.exception("%s offset %s failed", event.message.tp, event.message.offset)

@@ -39,6 +39,8 @@ class Chunk:
     records: list[Any]
     size: int
     """Bytes that it holds in memory, about."""
+    begin: int
+    """The offset at which it was read: nothing lies between this and its records."""
 
     def __len__(self) -> int:
         return len(self.records)
@@ -144,6 +146,9 @@ def _drop(fetcher: Any, tp: Any) -> None:
 def _chunk(found: Any) -> Chunk | None:
     """Whole batches up to the limit; half a batch cannot be unpacked."""
     _by_batches(found)
+    if not found.has_more():
+        return None
+    begin = int(found._partition_records.next_fetch_offset)
     records: list[Any] = []
     size = 0
     while size < CHUNK_BYTES:
@@ -157,7 +162,7 @@ def _chunk(found: Any) -> Chunk | None:
             break
         records += batch
         size += _size(batch)
-    return Chunk(records, size) if records else None
+    return Chunk(records, size, begin) if records else None
 
 
 def _size(batch: list[Any]) -> int:

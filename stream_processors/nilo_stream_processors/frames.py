@@ -42,11 +42,14 @@ def from_frame(frame: bytes, schema: pa.Schema | None = None) -> tuple[pa.Record
     Raises:
         ValueError: the bytes are no such frame.
     """
-    with pa.ipc.open_stream(frame) as reader:
-        batch = reader.read_next_batch()
+    try:
+        with pa.ipc.open_stream(frame) as reader:
+            batch = reader.read_next_batch()
+        batch.validate(full=True)
+    except (pa.ArrowException, OSError, StopIteration) as error:
+        raise ValueError(f"no frame of columns: {error or 'it is cut off'}") from None
     if schema is not None and batch.schema != schema:
         raise ValueError("the columns are not those of this version")
-    batch.validate(full=True)
     metadata = batch.schema.metadata or {}
     return batch, json.loads(metadata.get(_KEY, b"null"))
 

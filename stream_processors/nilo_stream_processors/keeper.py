@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
-import faust
 from faust.types import TP
 
 from nilo_stream_processors.aggregator import Aggregator
 from nilo_stream_processors.merger import Merger
-from nilo_stream_processors.outbox import Outbox
+from nilo_stream_processors.outbox import LostError, Outbox
 from nilo_stream_processors.reporter import Reporter
 
 # How many times as long as it took the last time the next write of state waits: large states are
 # written less often. With much to catch up, nobody waits for what lies between.
 PAUSE, PAUSE_BEHIND = 1, 9
 LONGEST_PAUSE = 10.0
+# Windows that are not final are shown so often at most.
+SHOW_SECONDS = 1.0
+# For so long our partitions must be ours when a write begins.
+LEAST_LEASE = 2.0
+log = logging.getLogger(__name__)
 
 
 class Keeper:
@@ -25,7 +30,7 @@ class Keeper:
 
     def __init__(
         self,
-        app: faust.App,
+        app: Any,
         aggregator: Aggregator,
         merger: Merger,
         reporter: Reporter,
@@ -35,33 +40,59 @@ class Keeper:
     ) -> None:
         self._app, self._aggregator, self._merger = app, aggregator, merger
         self._reporter, self._outbox, self._clock = reporter, outbox, clock
-        self._written, self._took = -LONGEST_PAUSE, 0.0
+        self._written, self._took, self._shown = -LONGEST_PAUSE, 0.0, -SHOW_SECONDS
         self.chunked = frozenset([*aggregator.topics, merger.topic])
         app.on_partitions_revoked.connect(self._revoked, weak=False)
 
     async def _revoked(self, *_: Any, **__: Any) -> None:
+        self._pause()
+
+    def _pause(self) -> None:
         self._aggregator.pause()
         self._merger.pause()
 
     async def write_state(self) -> bool:
-        """Write and then publish what changed in both stages; false when it is not time yet.
+        """Write and then publish what changed in both stages; false when that was not done.
 
         State goes first: what was published is always that of a state that is known. Both are with
         the broker when this returns.
         """
         begin = self._clock()
-        if begin < self._due() and not (self._app.should_stop or self._app.rebalancing):
+        hurried = self._app.should_stop or self._app.rebalancing
+        if not self._may_write(begin) or (begin < self._due() and not hurried):
             return False
+        try:
+            await self._write(begin)
+        except LostError as error:
+            self._give_up(error)
+            return False
+        self._written = self._clock()
+        self._took = self._written - begin
+        return True
+
+    def _may_write(self, now: float) -> bool:
+        """Whether our state is whole, and its partitions are ours for a while."""
+        whole = self._aggregator.ready and self._merger.ready
+        return whole and now + LEAST_LEASE <= self._app.lease()
+
+    async def _write(self, now: float) -> None:
+        provisional = now >= self._shown + SHOW_SECONDS and not self._aggregator.is_behind()
         self._aggregator.save()
-        self._merger.save()
+        self._merger.save(provisional=provisional)
         await self._outbox.flush()
         self._aggregator.publish()
         self._merger.publish()
         self._reporter.publish()
         await self._outbox.flush()
-        self._written = self._clock()
-        self._took = self._written - begin
-        return True
+        if provisional:
+            self._shown = now
+
+    def _give_up(self, error: LostError) -> None:
+        """Forget all, and join the group anew: state comes back from what the log holds."""
+        log.warning("%s; joining the group anew", error)
+        self._pause()
+        self._outbox.purge()
+        self._app.consumer.rejoin()
 
     def _due(self) -> float:
         """When state is to be written again."""

@@ -9,7 +9,6 @@ from typing import Any
 
 import faust
 import numpy as np
-import pyarrow as pa
 import pyruhvro
 from faust.types import TP
 
@@ -73,13 +72,14 @@ class Merger:
         self._offsets: dict[int, int] = {}
         self._saved: dict[int, int] = {}
         self._outgoing: list[Published] = []
+        self._owed: set[int] = set()
         self._log = StateLog(app, "merges", settings.partitions, outbox)
         self._log.on_recovered(self._recovered)
-        self._ready = False
+        self.ready = False
 
     def pause(self) -> None:
         """Write nothing until the state has been recovered."""
-        self._ready = False
+        self.ready = False
 
     def start_offset(self, tp: TP) -> int | None:
         """The offset after the last message that the state holds; None when it holds none."""
@@ -95,7 +95,7 @@ class Merger:
             try:
                 batch, header = from_frame(record.value or b"", arrow.SCHEMA)
                 _add_marks(marks, header[MARKS])
-            except (ValueError, TypeError, KeyError, pa.ArrowException) as error:
+            except (ValueError, TypeError, KeyError) as error:
                 self._refuse(tp, record.offset, record.value, Reason.CORRUPT, str(error))
             else:
                 parts.append(arrow.from_arrow(batch))
@@ -119,7 +119,9 @@ class Merger:
             reason=reason,
             detail=detail,
         )
-        self._outbox.send(dead_letter_topic(self.topic, self._prefix), None, value, headers=headers)
+        self._outbox.send(
+            dead_letter_topic(self.topic, self._prefix), None, value, headers=headers, fenced=False
+        )
         self._counters.dead_letter(PARTIALS_TOPIC, reason)
 
     def _state(self, partition: int) -> MergeState:
@@ -127,15 +129,18 @@ class Merger:
             self._states[partition] = merge_state(self._catalogue)
         return self._states[partition]
 
-    def save(self) -> None:
-        """Find the windows that changed or closed, and write the state; `publish` sends them."""
-        if not self._ready:
-            return
+    def save(self, *, provisional: bool) -> None:
+        """Find the windows that changed or closed, and write the state; `publish` sends them.
+
+        Without `provisional`, windows that are not final wait for the next time with it.
+        """
         for partition, state in self._states.items():
             offset = self._offsets.get(partition, -1)
-            if offset == self._saved.get(partition):
+            owed = provisional and partition in self._owed
+            if offset == self._saved.get(partition) and not owed:
                 continue
-            self._outgoing += publish(state, self._partitions_of)
+            self._outgoing += publish(state, self._partitions_of, provisional=provisional)
+            (self._owed.discard if provisional else self._owed.add)(partition)
             self._save(partition, state, offset)
             self._saved[partition] = offset
             forget(state, self._partitions_of, self._grace)
@@ -176,10 +181,11 @@ class Merger:
         self._states.clear()
         self._offsets.clear()
         self._saved.clear()
+        self._owed.clear()
         self._outgoing = []
         for name, kept in self._log.recovered().items():
             self._restore(int(name), kept)
-        self._ready = True
+        self.ready = True
 
     def _restore(self, partition: int, kept: list[Stored]) -> None:
         state, header = self._state(partition), kept[-1].header

@@ -3,28 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from confluent_kafka import KafkaError, Producer
 
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.dead_letters import Header
-from nilo_schemas.errors import UnreachableError
+from nilo_schemas.errors import NiloError, UnreachableError
 from nilo_schemas.settings import Settings
+from nilo_stream_processors.transport import DELIVERY_SECONDS
 
 FLUSH_SECONDS = 0.5
+# How many messages are handed over on one look at the clock: a few hundred microseconds.
+LOOK_EVERY = 64
+_PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+
+
+class LostError(NiloError):
+    """Our partitions may be another worker's by now: what is not sent must not be sent."""
 
 
 class Outbox:
     """Messages on their way; `flush` returns when the broker has all of them.
 
-    While the broker is away messages wait for it without end: nothing is committed meanwhile, so
-    what is read is bounded.
+    State and results are fenced: they leave only while the lease holds, that is, while no other
+    worker can have been given our partitions. A process that was stopped for a while finds its
+    lease over, and what waits in librdkafka's queue runs out of time with it.
+
+    Args:
+        lease: until when the partitions are ours for sure, by `clock`.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        lease: Callable[[], float],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings, self._lease, self._clock = settings, lease, clock
         self._made: Producer | None = None
         self._failed: KafkaError | None = None
         self._handed = 0
@@ -38,7 +57,7 @@ class Outbox:
                     enable_idempotence=True,
                     compression_type="lz4",
                     linger_ms=5,
-                    message_timeout_ms=0,
+                    message_timeout_ms=round(DELIVERY_SECONDS * 1000),
                     delivery_report_only_error=True,
                     # As Java clients and aiokafka spread keys.
                     partitioner="murmur2_random",
@@ -54,8 +73,15 @@ class Outbox:
         *,
         partition: int = -1,
         headers: list[Header] | None = None,
+        fenced: bool = True,
     ) -> None:
-        """Hand over a message; without a partition the key decides."""
+        """Hand over a message; without a partition the key decides.
+
+        Raises:
+            LostError: it is fenced, and the lease is over.
+        """
+        if fenced:
+            self._look()
         self._handed += 1
         while True:
             try:
@@ -68,9 +94,15 @@ class Outbox:
                 return
 
     def send_all(self, topic: str, messages: Iterable[tuple[bytes, bytes]]) -> None:
-        """Hand over many messages without headers, as key and value; the key decides where to."""
+        """Hand over many fenced messages, as key and value; the key decides where to.
+
+        Raises:
+            LostError: the lease is over.
+        """
         produce, note, sent = self._producer.produce, self._note, 0
         for key, value in messages:
+            if sent % LOOK_EVERY == 0:
+                self._look()
             try:
                 produce(topic, value, key, -1, note)
             except BufferError:
@@ -83,16 +115,32 @@ class Outbox:
         """How many messages have left."""
         return self._handed - len(self._made or ())
 
+    def _look(self) -> None:
+        if self._clock() >= self._lease():
+            raise LostError("no heartbeat lately: another worker may have our partitions")
+
     def _note(self, error: KafkaError | None, _message: Any) -> None:
-        self._failed = error or self._failed
+        if error is not None and error.code() not in _PURGED:
+            self._failed = error
 
     async def flush(self) -> None:
         """Wait until the broker has everything.
 
         Raises:
+            LostError: messages ran out of time.
             UnreachableError: a message was refused for good.
         """
         while await asyncio.to_thread(self._producer.flush, FLUSH_SECONDS):
             pass
-        if self._failed is not None:
-            raise UnreachableError(f"the broker refused what was published: {self._failed.str()}")
+        failed, self._failed = self._failed, None
+        if failed is None:
+            return
+        if failed.code() == KafkaError._MSG_TIMED_OUT:
+            raise LostError(f"the broker did not answer for {DELIVERY_SECONDS:g} s")
+        raise UnreachableError(f"the broker refused what was published: {failed.str()}")
+
+    def purge(self) -> None:
+        """Drop what has not left yet."""
+        self._producer.purge(in_queue=True, in_flight=False)
+        self._producer.poll(0)
+        self._failed = None

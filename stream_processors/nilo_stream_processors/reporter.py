@@ -52,7 +52,8 @@ class Reporter:
         self._told = self._counters.totals.copy()
         schema_id = self._registry.schema_id(SystemEvent) if events else 0
         for event in events:
-            self._outbox.send(self._topic, event.key.encode(), encode(event, schema_id))
+            value = encode(event, schema_id)
+            self._outbox.send(self._topic, event.key.encode(), value, fenced=False)
 
 
 def reports(counted: TotalsByTopic, lag: dict[str, int]) -> list[SystemEvent]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol, cast
 
 from aiokafka.errors import ConsumerStoppedError
@@ -29,6 +30,12 @@ LEAST_BYTES = 64 * 1024
 NO_ROOM_SECONDS = 0.02
 # At a stop: the time for the chunks in work. With the commit and leaving the group, under ten.
 DRAIN_SECONDS = 5.0
+# After so long without a heartbeat a worker counts as dead, and the others take its partitions.
+SESSION_SECONDS = 15.0
+HEARTBEAT_SECONDS = 2.0
+# State is sent for so long after a heartbeat that the broker has answered, and what is sent has so
+# long to arrive: together less than a session.
+LEASE_SECONDS, DELIVERY_SECONDS = 7.0, 6.0
 log = logging.getLogger(__name__)
 
 
@@ -39,16 +46,43 @@ class StateKeeper(Protocol):
 
     async def write_state(self) -> bool:
         """Write all state that changed and wait until the broker has it; false: not yet."""
+        ...
 
     def start_offset(self, tp: TP) -> int | None:
         """Where reading must begin for the state as it is; None: at the committed offset."""
 
     def delivered(self) -> int:
         """The messages that the broker has taken of us: while it grows, a write gets on."""
+        ...
 
 
 class ChunkThread(stock.AIOKafkaConsumerThread):
     """Faust's consumer thread, which fetches chunks."""
+
+    # When that was sent by whose answer we last knew that we are of the group.
+    alive_at = 0.0
+
+    async def on_start(self) -> None:
+        """Start, and note from then on when the group answers."""
+        await super().on_start()
+        coordinator: Any = self._ensure_consumer()._coordinator
+        coordinator._do_heartbeat = self._noted(coordinator._do_heartbeat)
+        coordinator._do_rejoin_group = self._noted(coordinator._do_rejoin_group)
+
+    def _noted(self, ask: Callable[..., Awaitable[bool]]) -> Callable[..., Awaitable[bool]]:
+        async def noted(*args: Any) -> bool:
+            begin = time.monotonic()
+            alive = await ask(*args)
+            if alive:
+                self.alive_at = begin
+            return alive
+
+        return noted
+
+    def rejoin(self) -> None:
+        """Join the group anew, from any thread."""
+        coordinator: Any = self._ensure_consumer()._coordinator
+        self.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
 
     async def chunks(
         self, active: set[TP], room: dict[str, int], timeout: float
@@ -94,6 +128,8 @@ class ChunkConsumer(stock.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._in_place: set[TP] = set()
+        # Where reading began when there was no state to say it.
+        self._starts: dict[TP, int] = {}
         self._in_hand: list[Any] = []
         # The offset behind the newest chunk that was handed out, and what the broker has confirmed:
         # Faust's own note also holds what failed to be committed.
@@ -108,6 +144,14 @@ class ChunkConsumer(stock.Consumer):
         """The part of the app that keeps state."""
         keeper: StateKeeper = cast("Any", self.app).keeper
         return keeper
+
+    def lease(self) -> float:
+        """Until when (`time.monotonic`) our partitions are nobody else's."""
+        return self._thread.alive_at + LEASE_SECONDS
+
+    def rejoin(self) -> None:
+        """Join the group anew: partitions are revoked, and state is recovered."""
+        self._thread.rejoin()
 
     def in_hand(self) -> dict[TP, int]:
         """The bytes of each partition that were handed out and are not done."""
@@ -200,7 +244,8 @@ class ChunkConsumer(stock.Consumer):
         if not acked:
             return None
         # One agent without concurrency acknowledges the chunks of a partition in order.
-        newest = max(acked) + 1
+        # What was sent back to be read again is done with, but is in no state.
+        newest = min(max(acked) + 1, self._wanted(tp))
         acked.clear()
         self._acked_index[tp].clear()
         return newest
@@ -254,13 +299,32 @@ class ChunkConsumer(stock.Consumer):
             return
         self._in_place |= misplaced
         earliest = await self.earliest_offsets(*misplaced)
-        starts = {tp: self.keeper.start_offset(tp) for tp in misplaced}
-        await self.seek_wait(
-            {
-                tp: max(start or self._committed_offset.get(tp) or 0, earliest[tp])
-                for tp, start in starts.items()
-            }
-        )
+        for tp in misplaced:
+            self._starts[tp] = max(self._committed_offset.get(tp) or 0, earliest[tp])
+        await self.seek_wait({tp: max(self._wanted(tp), earliest[tp]) for tp in misplaced})
+
+    def _wanted(self, tp: TP) -> int:
+        """The offset that the state of a partition needs next."""
+        start = self.keeper.start_offset(tp)
+        return self._starts.get(tp, 0) if start is None else start
+
+    async def follows(self, tp: TP, chunk: Chunk) -> bool:
+        """Whether a chunk begins where its partition's state ends, or before that.
+
+        A fetch may outlive a rebalance: what it brings then lies behind a gap, and the partition is
+        read from the right place once more. Only what retention has deleted may be missing.
+        """
+        while chunk.begin > (wanted := self._wanted(tp)):
+            earliest = (await self.earliest_offsets(tp))[tp]
+            if wanted != self._wanted(tp):
+                continue
+            if chunk.begin > max(earliest, wanted):
+                log.info("%s: read at %s, wanted %s: going back", tp, chunk.begin, wanted)
+                self._in_place.discard(tp)
+                return False
+            log.warning("%s: offsets %s to %s were deleted unread", tp, wanted, chunk.begin - 1)
+            break
+        return True
 
     def _forget(self) -> None:
         # Faust empties the agents' queues when the flow stops: what waited there is read again.

@@ -251,7 +251,9 @@ class RecordConsumer(ChunkConsumer):
     async def _getmany(self, active_partitions: set[Any] | None, timeout: float) -> Any:
         await self._go_to_start(active_partitions or set())
         fetched = await stock.Consumer._getmany(self, active_partitions, timeout)
-        return {tp: [Chunk(records, 0)] for tp, records in fetched.items() if records}
+        return {
+            tp: [Chunk(records, 0, records[0].offset)] for tp, records in fetched.items() if records
+        }
 
 
 def _transport(consumer: type[ChunkConsumer]) -> type[Transport]:
@@ -267,8 +269,13 @@ class Everything:
     def __init__(self, topic: str) -> None:
         self.chunked = frozenset([topic])
 
-    async def write_state(self) -> None:
+    async def write_state(self) -> bool:
         """There is none."""
+        return True
+
+    def delivered(self) -> int:
+        """Nothing."""
+        return 0
 
     def start_offset(self, tp: Any) -> None:
         """At the committed offset, which is none: at the start."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nilo_stream_processors.app import SESSION_SECONDS
+from nilo_stream_processors.transport import SESSION_SECONDS
 
 Kind = Literal["kill", "stop", "broker", "join", "leave"]
 Deed = Literal["start", "kill", "stop", "continue", "leave", "broker down", "broker up"]

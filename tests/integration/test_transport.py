@@ -339,7 +339,7 @@ def test_a_consumer_that_falls_silent_is_found_out(settings: Settings, tmp_path:
     try:
         wait_for("health", lambda: health(port)[0] == 200)
         fill(settings, 400)
-        wait_for("the first events", lambda: consumed(port) == 400)
+        wait_for("the first events", lambda: committed(settings) == 400)
         worker.stdin.write(b"\n")
         worker.stdin.flush()
         fill(settings, 400)

@@ -262,6 +262,7 @@ def test_partials_as_json_have_all_that_is_sent() -> None:
         }
     ]
     assert "sum" not in told["partials"][2]
+    assert told["partials"][2]["source"] == {"topic": "events.llm", "partition": 2}
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,6 @@ def test_sources_say_which_offsets_a_window_is_made_of() -> None:
     }
 
 
-@pytest.mark.xfail(strict=True, reason="the place of a series under the cap becomes a window")
 def test_a_series_without_a_value_makes_no_window() -> None:
     source, merge = Stage1(METRICS), Stage2(METRICS)
     source.feed(call(5, "a"), call(5, "b", duration=None))
@@ -299,6 +298,23 @@ def test_a_worker_that_begins_anew_publishes_the_same_windows() -> None:
     assert found["10s", 0, True, 1, "a"] == 2
     assert found["10s", 60, True, 0, "b"] == 1
     assert found["1m", 60, True, 0, "a"] == 2
+
+
+def test_windows_stay_exact_when_the_catalogue_loses_its_finest_window() -> None:
+    """Both stages begin anew with it; the last partials are sent once more."""
+    source, merge = Stage1(METRICS), Stage2(METRICS)
+    source.feed(call(5), call(15), call(25))
+    saved = source.commit()
+    merge.take(saved)
+    merge.publish()
+    source.metrics = merge.metrics = {"m": measured(windows=["1m"], rollups=[])}
+    source, merge = source.crashed(saved), merge.crashed()
+
+    merge.take(saved)
+    source.feed(call(35))
+    merge.take(source.commit())
+
+    assert [each.counted for each in merge.publish()] == [("1m", 0, 4)]
 
 
 def test_replaced_snapshots_leave_nothing_behind() -> None:

@@ -66,12 +66,16 @@ def test_every_order_of_arrival_gives_the_same_sessions() -> None:
 
 
 def test_a_bridge_joins_two_sessions_and_withdraws_the_later_one() -> None:
-    """0 ... 20 are two sessions; 10 is a gap from both. What was final stays so, as a revision."""
+    """10 is a gap from 0 and from 20. The longer session is final once its end has passed, too."""
     source, merge = Stage1(METRICS), Stage2(METRICS)
     assert after(source, merge, step(0), step(20)) == {(0, 10, 1, True, 0), (20, 30, 1, False, 0)}
 
-    assert after(source, merge, step(10)) == {(0, 30, 3, True, 1), (20, 30, 0, False, 0)}
-    assert after(source, merge, step(31, "y")) == {(20, 30, 0, True, 0), (31, 41, 1, False, 0)}
+    assert after(source, merge, step(10)) == {(0, 30, 3, False, 1), (20, 30, 0, False, 0)}
+    assert after(source, merge, step(31, "y")) == {
+        (0, 30, 3, True, 1),
+        (20, 30, 0, True, 0),
+        (31, 41, 1, False, 0),
+    }
 
 
 def test_a_final_session_is_withdrawn_by_a_revision() -> None:
@@ -158,7 +162,7 @@ def test_sessions_go_on_after_a_crash_of_both_stages() -> None:
     source, merge = source.crashed(saved), merge.crashed()
 
     assert merge.publish() == []
-    assert after(source, merge, step(10)) == {(0, 30, 3, True, 1), (20, 30, 0, False, 0)}
+    assert after(source, merge, step(10)) == {(0, 30, 3, False, 1), (20, 30, 0, False, 0)}
 
 
 def test_a_withdrawal_is_told_though_a_snapshot_was_saved_and_not_published() -> None:
@@ -170,7 +174,7 @@ def test_a_withdrawal_is_told_though_a_snapshot_was_saved_and_not_published() ->
 
     merge.take((everything(source.state, source.source, changed), marks))
 
-    assert told(merge.publish()) == {(0, 30, 3, True, 1), (20, 30, 0, False, 0)}
+    assert told(merge.publish()) == {(0, 30, 3, False, 1), (20, 30, 0, False, 0)}
 
 
 def test_the_partial_of_a_session_says_its_first_and_last_event() -> None:

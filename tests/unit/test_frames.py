@@ -23,9 +23,6 @@ from tests.property.strategies import SHORT, text
 from tests.unit.engine_runs import Stage1, call, measured
 
 KAFKA_LIMIT = 1_000_000
-SURPRISED = pytest.mark.xfail(
-    strict=True, reason="pyarrow says OSError and StopIteration, which from_frame lets through"
-)
 CHOSEN = {name: METRICS[name] for name in ("duration", "session", "users")}
 _plain = st.none() | st.booleans() | st.integers() | text
 _headers = st.dictionaries(text, st.recursive(_plain, st.lists, max_leaves=5))
@@ -118,21 +115,18 @@ def test_bytes_that_are_no_stream_are_refused(garbage: bytes) -> None:
         from_frame(garbage, arrow.SCHEMA)
 
 
-@SURPRISED
 @pytest.mark.parametrize("garbage", [b"\0\0\0\x80", b"\xff" * 8 + b"\0"])
 def test_bytes_that_say_a_wrong_length_are_refused(garbage: bytes) -> None:
     with pytest.raises((ValueError, pa.ArrowException)):
         from_frame(garbage, arrow.SCHEMA)
 
 
-@SURPRISED
 def test_a_frame_that_was_cut_short_is_refused() -> None:
     frame = to_frame(arrow.to_arrow(partials()), {"marks": []})
 
     assert surprises(*(frame[:end] for end in range(0, len(frame), 7))) == set()
 
 
-@SURPRISED
 def test_a_frame_with_other_bytes_in_it_is_refused_or_taken() -> None:
     frame, draw = to_frame(arrow.to_arrow(partials()), {"marks": []}), random.Random(1)
     changed = []

@@ -70,7 +70,9 @@ def quantiles(values: Values, scale: int, shares: Sequence[float]) -> dict[str, 
     before = before - _totals(values.buckets)
     found = {}
     for share in shares:
-        ranks = np.maximum(np.ceil(share * totals).astype(np.int64), 1)
+        # Of the decimal that was written: 0.07 * 100 is more than 7 in floating point.
+        part, whole = Decimal(str(share)).as_integer_ratio()
+        ranks = np.maximum(-(-totals * part // whole), 1)
         answers = _at(ranks, values, running, before, scale)
         answers = np.minimum(np.maximum(answers, values.low), values.high)
         found[f"p{share * 100:g}"] = np.where(totals > 0, answers, np.nan)

@@ -62,13 +62,16 @@ def merge_state(catalogue: Catalogue) -> MergeState:
 def take(state: MergeState, partials: Partials, marks: dict[Source, Mark], grace: int) -> None:
     """Take in partials, and then the marks that came with them.
 
-    A metric that the catalogue does not have, or not with these sessions, is passed over.
+    A metric that the catalogue does not have, or not with these panes or sessions, is passed over;
+    so is a pane without events, which only has its place under the cap.
     """
     _wake(state, partials)
+    partials = partials.take((partials.gap > 0) | (partials.sums[sums.COUNT] > 0))
     for name in sorted(set(partials.metric.tolist())):
         mine = partials.metric == name
         for merge in state.metrics.get(name, ()):
-            rows = mine & (partials.gap == merge.gap) & (partials.topic == merge.metric.event)
+            rows = mine & (partials.gap == merge.gap) & (partials.pane == merge.pane)
+            rows &= partials.topic == merge.metric.event
             if rows.any():
                 _take(state, merge, partials.take(rows), grace)
     for source, mark in marks.items():
@@ -119,13 +122,16 @@ def watermark(state: MergeState, topic: str, partitions: int) -> int:
     return min((mark.watermark for mark in known if not mark.idle), default=SILENT)
 
 
-def publish(state: MergeState, partitions_of: Callable[[str], int]) -> Iterator[Published]:
+def publish(
+    state: MergeState, partitions_of: Callable[[str], int], *, provisional: bool = True
+) -> Iterator[Published]:
     """The windows to publish now: those that changed or that the watermark has passed.
 
     A final window that changes again is published with the next revision.
 
     Args:
         partitions_of: the number of partitions of a topic; all of them must have reported.
+        provisional: whether windows that are not final are due as well.
     """
     marks: dict[str, int] = {}
     for merges in state.metrics.values():
@@ -133,7 +139,7 @@ def publish(state: MergeState, partitions_of: Callable[[str], int]) -> Iterator[
             topic = merge.metric.event
             if topic not in marks:
                 marks[topic] = watermark(state, topic, partitions_of(topic))
-            yield from merge.publish(marks[topic])
+            yield from merge.publish(marks[topic], provisional=provisional)
 
 
 def forget(state: MergeState, partitions_of: Callable[[str], int], grace: int) -> None:

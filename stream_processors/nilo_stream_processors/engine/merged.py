@@ -75,13 +75,14 @@ def content_of(entries: Entries, rows: Ints, owners: Ints, count: int) -> Conten
     sums.join(merged, owners, held.sums[:, rows])
     return Content(
         merged,
-        _regrouped(held.buckets.of(rows), owners, count, np.add),
-        _regrouped(held.registers.of(rows), owners, count, np.maximum),
+        regrouped(held.buckets.of(rows), owners, count, np.add),
+        regrouped(held.registers.of(rows), owners, count, np.maximum),
         _sources(owners, entries.partition[rows], held.sums[:, rows], count),
     )
 
 
-def _regrouped(bins: Bins, owners: Ints, count: int, join: np.ufunc) -> Bins:
+def regrouped(bins: Bins, owners: Ints, count: int, join: np.ufunc) -> Bins:
+    """The bins of several slots joined into those of `count` owners."""
     tallies = Tallies(join)
     tallies.add(np.repeat(owners, bins.lengths), bins.bins, bins.counts)
     return tallies.of(np.arange(count))

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from nilo_schemas.catalogue import Metric
+from nilo_stream_processors.engine import sums
 from nilo_stream_processors.engine.arrays import Bools, Ints
-from nilo_stream_processors.engine.merged import Published, content_of
+from nilo_stream_processors.engine.merged import Published, content_of, regrouped
 from nilo_stream_processors.engine.numbers import Numbers
 from nilo_stream_processors.engine.pane_entries import PaneEntries
 from nilo_stream_processors.engine.partials import Partials
@@ -59,13 +60,14 @@ class PaneMerge:
         for number, grid in enumerate(self.windows):
             entries.windows[number, slots] = grid.numbers(series, grid.starts(entries.start[slots]))
 
-    def publish(self, watermark: int) -> Iterator[Published]:
-        """The windows that are due at this watermark."""
-        beat = watermark // self._beat != self._beats
-        self._beats = watermark // self._beat
+    def publish(self, watermark: int, *, provisional: bool) -> Iterator[Published]:
+        """The windows that are due at this watermark; without `provisional` only final ones."""
+        beat = provisional and watermark // self._beat != self._beats
+        if beat:
+            self._beats = watermark // self._beat
         for number, grid in enumerate(self.windows):
             due = grid.close(watermark) | grid.again
-            due |= grid.changed & (grid.final | self._eager[number] | beat)
+            due |= grid.changed & (grid.final | (provisional and self._eager[number]) | beat)
             numbers = np.flatnonzero(due)
             if len(numbers):
                 numbers = numbers[np.argsort(grid.start[numbers], kind="stable")]
@@ -166,6 +168,8 @@ class PaneMerge:
         starts = partials.start // self.pane * self.pane
         lengths = np.full(len(partials), self.pane)
         moved = replace(partials, start=starts, end=starts + self.pane, pane=lengths)
+        if (partials.pane != self.pane).any():
+            moved = _summed(moved)
         slots, new = self.entries.put(moved)
         self._link(slots[new])
 
@@ -175,3 +179,22 @@ class PaneMerge:
         numbers = grid.numbers(series, rows.start[mine])
         grid.revision[numbers], grid.final[numbers] = rows.revision[mine], rows.final[mine]
         grid.again[numbers] = again[mine]
+
+
+def _summed(partials: Partials) -> Partials:
+    """One partial for each series, pane and partition: the sum of those that there are."""
+    places = zip(
+        partials.series.tolist(), partials.start.tolist(), partials.partition.tolist(), strict=True
+    )
+    numbers: dict[tuple[str, int, int], int] = {}
+    owners = np.array([numbers.setdefault(place, len(numbers)) for place in places], np.int64)
+    count = len(numbers)
+    block = sums.empty(count)
+    sums.join(block, owners, partials.sums)
+    _, first = np.unique(owners, return_index=True)
+    return replace(
+        partials.take(first),
+        sums=block,
+        buckets=regrouped(partials.buckets, owners, count, np.add),
+        registers=regrouped(partials.registers, owners, count, np.maximum),
+    )

@@ -90,6 +90,8 @@ class Panes:
         """Join stored cells of one metric in; finer panes of an earlier catalogue fall together."""
         slots = self._whatever_the_cap(stored.series, stored.start // self.grouping.pane)
         self.cells.join(slots, str(stored.metric[0]), stored)
+        # What was published in panes of another length is published in ours.
+        self.cells.dirty[slots] |= stored.pane != self.grouping.pane
 
     def expire(self, watermark: int, grace: int) -> None:
         """Forget the panes that no event of this source partition can reach any more."""

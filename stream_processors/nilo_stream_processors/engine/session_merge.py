@@ -39,7 +39,7 @@ class SessionMerge:
 
     def __init__(self, name: str, metric: Metric, window: Window) -> None:
         self.name, self.metric, self.window = name, metric, window
-        self.gap = microseconds(window.length)
+        self.pane, self.gap = 0, microseconds(window.length)
         self.entries = Entries(name, metric)
         self._slots: dict[str, set[int]] = defaultdict(set)
         self._sessions: dict[tuple[str, int], Session] = {}
@@ -59,8 +59,11 @@ class SessionMerge:
             self._slots[series].add(slot)
             self._changed[series].add(slot)
 
-    def publish(self, watermark: int) -> Iterator[Published]:
-        """The sessions that changed or became final, and those that were withdrawn."""
+    def publish(self, watermark: int, *, provisional: bool) -> Iterator[Published]:
+        """The sessions that changed or became final, and those that were withdrawn.
+
+        Without `provisional` those that are not final wait.
+        """
         for series in sorted(self._changed):
             self._regroup(series)
         self._changed.clear()
@@ -68,7 +71,11 @@ class SessionMerge:
             closes = not session.final and session.last + self.gap <= watermark
             session.final |= closes
             session.due |= closes
-        due = sorted(key for key, session in self._sessions.items() if session.due)
+        due = sorted(
+            key
+            for key, session in self._sessions.items()
+            if session.due and (session.final or provisional)
+        )
         if due:
             yield self._published(due, watermark)
 
@@ -85,8 +92,11 @@ class SessionMerge:
             self._sessions[series, start] = new
             self._starts[series].add(start)
         elif old.slots != new.slots or not self._changed[series].isdisjoint(new.slots):
+            before = old.last
             old.last, old.slots, old.due, old.unsaved = new.last, new.slots, True, True
             old.revision += old.final
+            # Until the watermark has passed its new end as well.
+            old.final &= old.last <= before
 
     def _groups(self, series: str) -> dict[int, Session]:
         """The sessions of a series by start, from all entries that have events."""

@@ -1,7 +1,8 @@
 """The exact sums of many cells as rows of one array, and how they are joined.
 
-A sum is kept in two integers, `high * 2**32 + low`: any number of 64-bit values with any weights
-add up exactly, whatever their order. All other fields are counts, or least and largest ones.
+A sum is kept in three integers, `top * 2**64 + high * 2**32 + low`: so many 64-bit values with any
+weights add up exactly, whatever their order, as two thousand million rows between two `carry`s.
+All other fields are counts, or least and largest ones.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ from nilo_stream_processors.engine.arrays import LARGEST, Floats, Ints
 
 FIELDS = (
     "count", "errors", "first_offset", "last_offset",
-    "sum_high", "sum_low", "least", "largest", "zero", "negative",
+    "sum_top", "sum_high", "sum_low", "least", "largest", "zero", "negative",
 )  # fmt: skip
-COUNT, ERRORS, FIRST, LAST, HIGH, LOW, LEAST, MOST, ZERO, NEGATIVE = range(len(FIELDS))
+COUNT, ERRORS, FIRST, LAST, TOP, HIGH, LOW, LEAST, MOST, ZERO, NEGATIVE = range(len(FIELDS))
 JOINS: tuple[np.ufunc, ...] = (
     np.add, np.add, np.minimum, np.maximum,
-    np.add, np.add, np.minimum, np.maximum, np.add, np.add,
+    np.add, np.add, np.add, np.minimum, np.maximum, np.add, np.add,
 )  # fmt: skip
-EMPTY = np.array([0, 0, LARGEST, -1, 0, 0, LARGEST, -LARGEST, 0, 0], np.int64)
-_LOW_BITS = 32
-_LOW_MASK = (1 << _LOW_BITS) - 1
+EMPTY = np.array([0, 0, LARGEST, -1, 0, 0, 0, LARGEST, -LARGEST, 0, 0], np.int64)
+_BITS = 32
+_MASK = (1 << _BITS) - 1
 
 
 def empty(count: int) -> Ints:
@@ -31,11 +32,13 @@ def empty(count: int) -> Ints:
 
 def add_values(sums: Ints, slots: Ints, values: Ints, weights: Ints | None) -> None:
     """Add the values of rows to the sums, least and largest values of their slots."""
-    high, low = values >> _LOW_BITS, values & _LOW_MASK
+    high, low = values >> _BITS, values & _MASK
     if weights is not None:
-        # Weights are below 2**31: the product of the lower halves fits.
+        # Weights are below 2**31: the products of the halves fit.
         low = low * weights
-        high, low = high * weights + (low >> _LOW_BITS), low & _LOW_MASK
+        high = high * weights + (low >> _BITS)
+        np.add.at(sums[TOP], slots, high >> _BITS)
+        high, low = high & _MASK, low & _MASK
     np.add.at(sums[HIGH], slots, high)
     np.add.at(sums[LOW], slots, low)
     np.minimum.at(sums[LEAST], slots, values)
@@ -50,12 +53,13 @@ def join(sums: Ints, slots: Ints, others: Ints) -> None:
 
 
 def carry(sums: Ints) -> None:
-    """Bring the lower half of each sum below 2**32, where it is the same for equal sums."""
-    sums[HIGH] += sums[LOW] >> _LOW_BITS
-    sums[LOW] &= _LOW_MASK
+    """Bring the lower parts of each sum below 2**32: equal sums are then equal in each part."""
+    for upper, lower in ((HIGH, LOW), (TOP, HIGH)):
+        sums[upper] += sums[lower] >> _BITS
+        sums[lower] &= _MASK
 
 
 def totals(sums: Ints) -> Floats:
     """The sums as floating-point numbers, correct to one rounding where they fit 2**53."""
-    total: Floats = sums[HIGH] * float(1 << _LOW_BITS) + sums[LOW]
+    total: Floats = sums[TOP] * 2.0**64 + sums[HIGH] * 2.0**32 + sums[LOW]
     return total
