@@ -35,7 +35,7 @@ from nilo_stream_processors.engine.source import (
     restore,
     source_state,
 )
-from nilo_stream_processors.frames import in_parts, to_frame
+from nilo_stream_processors.frames import for_targets, in_parts, to_frame
 from nilo_stream_processors.outbox import Outbox
 from nilo_stream_processors.statelog import StateLog, Stored
 from nilo_stream_processors.transport import Chunk
@@ -202,8 +202,7 @@ class Aggregator:
         if not marks and not len(changed):
             return
         targets = _targets(changed, self._partitions)
-        for partition in range(self._partitions):
-            *parts, last = in_parts(changed.take(targets == partition))
+        for partition, (*parts, last) in enumerate(for_targets(changed, targets, self._partitions)):
             for part in parts:
                 self._send(partition, part, [])
             self._send(partition, last, marks)
@@ -250,6 +249,7 @@ class Aggregator:
 
 def _targets(partials: Partials, partitions: int) -> Ints:
     """The partition of `metrics.partials` that each series of each metric belongs to."""
-    texts = zip(partials.metric.tolist(), partials.series.tolist(), strict=True)
-    sums = [zlib.crc32(f"{metric}{series}".encode()) for metric, series in texts]
-    return np.array(sums, np.int64) % partitions
+    first = {metric: zlib.crc32(metric.encode()) for metric in set(partials.metric.tolist())}
+    begun = map(first.__getitem__, partials.metric.tolist())
+    sums = map(zlib.crc32, map(str.encode, partials.series.tolist()), begun)
+    return np.fromiter(sums, np.int64, len(partials)) % partitions

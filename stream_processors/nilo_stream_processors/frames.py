@@ -59,7 +59,14 @@ def in_parts(rows: T) -> list[T]:
     ends = np.cumsum(_sizes(rows))
     parts = int(ends[-1]) // PART_BYTES + 1 if len(ends) else 1
     edges = np.searchsorted(ends, np.arange(1, parts) * PART_BYTES)
-    return [rows.take(part) for part in np.split(np.arange(len(rows)), edges)]
+    return rows.stretches(np.concatenate([[0], edges, [len(rows)]]))
+
+
+def for_targets(rows: Partials, targets: Ints, count: int) -> list[list[Partials]]:
+    """The rows of each target from 0 to `count` - 1, in parts."""
+    order = np.argsort(targets, kind="stable")
+    edges = np.searchsorted(targets[order], np.arange(count + 1))
+    return [in_parts(mine) for mine in rows.take(order).stretches(edges)]
 
 
 def _sizes(rows: Partials | WindowRows) -> Ints:

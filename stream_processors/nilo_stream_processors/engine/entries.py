@@ -70,14 +70,14 @@ class Entries(Cells):
 
     def _find(self, partials: Partials) -> Ints:
         """The slot of the entry of each partial, or -1."""
-        found = map(self._found.get, keys_of(partials), repeat(-1))
+        found = map(self._found.get, _keys_of(partials), repeat(-1))
         return np.fromiter(found, np.int64, len(partials))
 
     def _taken(self, partials: Partials) -> Ints:
         """The slot of the entry of each partial; made when there is none."""
         slots = self._find(partials)
         if (slots < 0).any():
-            keys = list(keys_of(partials.take(slots < 0)))
+            keys = list(_keys_of(partials.take(slots < 0)))
             series, *place = zip(*dict.fromkeys(keys), strict=True)
             made = self._new(np.array(series, np.object_), *map(np.array, place))
             self._found.update(zip(dict.fromkeys(keys), made.tolist(), strict=True))
@@ -104,9 +104,9 @@ class Entries(Cells):
 
     def _lose(self, slots: Ints) -> None:
         """The entries in slots are not to be found any more."""
-        for slot in slots.tolist():
-            place = self.start[slot], self.length[slot], self.gap[slot], self.partition[slot]
-            del self._found[self.series[slot], *place]
+        columns = self.series, self.start, self.length, self.gap, self.partition
+        for key in zip(*(column[slots].tolist() for column in columns), strict=True):
+            del self._found[key]
 
     def remove(self, slots: Ints) -> None:
         """Give slots free."""
@@ -125,7 +125,7 @@ class Entries(Cells):
         )
 
 
-def keys_of(partials: Partials) -> Iterator[Key]:
+def _keys_of(partials: Partials) -> Iterator[Key]:
     """The key of each partial."""
     return zip(
         partials.series.tolist(),

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from itertools import pairwise
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -70,6 +71,11 @@ class Partials:
         columns = [getattr(self, field.name) for field in fields(self)]
         return Partials(*(_taken(column, numbers) for column in columns))
 
+    def stretches(self, edges: Ints) -> list[Self]:
+        """The rows from each edge to the next one, as views; edges are rising."""
+        columns = [_cut(getattr(self, field.name), edges) for field in fields(self)]
+        return [type(self)(*parts) for parts in zip(*columns, strict=True)]
+
     def newest(self) -> Partials:
         """The last row of each cell and source."""
         rows = zip(*(getattr(self, name).tolist() for name in _KEY), strict=True)
@@ -80,6 +86,8 @@ class Partials:
     def joined(cls, parts: Sequence[Partials]) -> Partials:
         """Several one after another; of nothing, an empty one."""
         parts = parts or [from_arrow(pa.RecordBatch.from_pylist([], SCHEMA))]
+        if len(parts) == 1:
+            return parts[0]
         columns = ([getattr(part, field.name) for part in parts] for field in fields(cls))
         return cls(*(_joined(column) for column in columns))
 
@@ -106,6 +114,17 @@ def _taken(column: Any, rows: Ints) -> Any:
     return Bins(column.lengths[rows], column.bins[places], column.counts[places])
 
 
+def _cut(column: Any, edges: Ints) -> list[Any]:
+    pairs = list(pairwise(edges.tolist()))
+    if not isinstance(column, Bins):
+        return [column[..., first:last] for first, last in pairs]
+    ends = np.concatenate([[0], np.cumsum(column.lengths)])[edges].tolist()
+    return [
+        Bins(column.lengths[first:last], column.bins[begin:end], column.counts[begin:end])
+        for (first, last), (begin, end) in zip(pairs, pairwise(ends), strict=True)
+    ]
+
+
 def _joined(columns: list[Any]) -> Any:
     if not isinstance(columns[0], Bins):
         return np.concatenate(columns, axis=-1)
@@ -119,7 +138,7 @@ def _joined(columns: list[Any]) -> Any:
 
 def to_arrow(partials: Partials) -> pa.RecordBatch:
     """The partials as an Arrow batch of SCHEMA."""
-    texts = [pa.array(getattr(partials, name), pa.string()).dictionary_encode() for name in _TEXTS]
+    texts = [_encoded(getattr(partials, name)) for name in _TEXTS]
     columns = [*texts, *(pa.array(getattr(partials, name)) for name in _INTS)]
     columns += [pa.array(row) for row in partials.sums]
     for name in _BINS:
@@ -131,11 +150,25 @@ def to_arrow(partials: Partials) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
+def _encoded(texts: Texts) -> pa.DictionaryArray:
+    """Texts as an Arrow dictionary; one text for all rows, as of a metric, is looked at once."""
+    if len(texts) and (texts == texts[0]).all():
+        codes = pa.array(np.zeros(len(texts), np.int32))
+        return pa.DictionaryArray.from_arrays(codes, pa.array(texts[:1], pa.string()))
+    return pa.array(texts, pa.string()).dictionary_encode()
+
+
+def _decoded(column: pa.DictionaryArray) -> Texts:
+    """The texts of an Arrow dictionary; equal ones are one object."""
+    texts = np.asarray(column.dictionary.to_numpy(zero_copy_only=False), np.object_)
+    found: Texts = texts[_ints(column.indices)]
+    return found
+
+
 def from_arrow(batch: pa.RecordBatch) -> Partials:
     """The partials of an Arrow batch of SCHEMA."""
-    texts = [batch.column(name).cast(pa.string()) for name in _TEXTS]
     columns: list[Any] = [
-        *(np.asarray(text.to_numpy(zero_copy_only=False), np.object_) for text in texts),
+        *(_decoded(batch.column(name)) for name in _TEXTS),
         *(_ints(batch.column(name)) for name in _INTS),
         np.stack([_ints(batch.column(name)) for name in sums.FIELDS]),
         *(_bins(batch, name) for name in _BINS),

@@ -55,8 +55,7 @@ class SessionMerge:
     def take(self, partials: Partials) -> None:
         """Take in snapshots of sessions; one without events withdraws its session."""
         slots, _ = self.entries.put(partials)
-        for slot in slots.tolist():
-            series = self.entries.series[slot]
+        for slot, series in zip(slots.tolist(), self.entries.series[slots].tolist(), strict=True):
             self._slots[series].add(slot)
             self._changed[series].add(slot)
 

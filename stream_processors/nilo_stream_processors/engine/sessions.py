@@ -50,7 +50,8 @@ class Sessions:
 
     def _named_series(self, rows: Chosen, columns: Columns) -> tuple[Ints, list[str], int]:
         """The number of each row's series under the cap, the series, and how many are capped."""
-        numbers, series = columns.series(self.grouping.dimensions, rows)
+        numbers, texts = columns.series(self.grouping.dimensions, rows)
+        series = texts.tolist()
         stretches = columns.times[rows] // self.grouping.gap
         first = int(stretches.min())
         span = int(stretches.max()) - first + 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from itertools import pairwise
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -43,12 +44,18 @@ class WindowRows:
     @classmethod
     def joined(cls, parts: Sequence[WindowRows]) -> WindowRows:
         """Several one after another; at least one."""
+        if len(parts) == 1:
+            return parts[0]
         names = [field.name for field in fields(cls)]
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     def to_arrow(self) -> pa.RecordBatch:
         """The rows as an Arrow batch."""
-        columns = {field.name: pa.array(getattr(self, field.name)) for field in fields(self)}
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name in ("metric", "window") if len(self) else ():
+            texts = columns[name]
+            if (texts == texts[0]).all():
+                columns[name] = pa.repeat(texts[0], len(self))
         return pa.RecordBatch.from_pydict(columns)
 
     @classmethod
@@ -58,6 +65,12 @@ class WindowRows:
             batch.column(field.name).to_numpy(zero_copy_only=False) for field in fields(cls)
         ]
         return cls(*columns)
+
+    def stretches(self, edges: Ints) -> list[Self]:
+        """The rows from each edge to the next one, as views; edges are rising."""
+        columns = [getattr(self, field.name) for field in fields(self)]
+        pairs = pairwise(edges.tolist())
+        return [type(self)(*(column[first:last] for column in columns)) for first, last in pairs]
 
     def take(self, rows: Ints | Bools) -> WindowRows:
         """The given rows, by number or by a mask."""
