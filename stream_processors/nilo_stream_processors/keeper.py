@@ -14,9 +14,8 @@ from nilo_stream_processors.outbox import LostError, Outbox
 from nilo_stream_processors.reporter import Reporter
 from nilo_stream_processors.transport import lease_clock
 
-# How many times as long as it took the last time the next write of state waits: large states are
-# written less often. With much to catch up, nobody waits for what lies between.
-PAUSE, PAUSE_BEHIND = 1, 9
+# With much to catch up, nobody waits for what lies between: state is written that seldom.
+BEHIND_SECONDS = 5.0
 LONGEST_PAUSE = 10.0
 # Windows that are not final are shown so often at most.
 SHOW_SECONDS = 1.0
@@ -40,7 +39,7 @@ class Keeper:
     ) -> None:
         self._app, self._aggregator, self._merger = app, aggregator, merger
         self._reporter, self._outbox, self._clock = reporter, outbox, clock
-        self._written, self._took, self._shown = -LONGEST_PAUSE, 0.0, -SHOW_SECONDS
+        self._written, self._took, self._shown = clock(), 0.0, -SHOW_SECONDS
         self.chunked = frozenset([*aggregator.topics, merger.topic])
         app.on_partitions_revoked.connect(self._revoked, weak=False)
 
@@ -95,9 +94,10 @@ class Keeper:
         self._app.consumer.rejoin()
 
     def _due(self) -> float:
-        """When state is to be written again."""
-        pause = PAUSE_BEHIND if self._aggregator.is_behind() else PAUSE
-        return self._written + min(pause * self._took, LONGEST_PAUSE)
+        """When state is to be written again: writing takes half of the time at most."""
+        if self._aggregator.is_behind():
+            return self._written + max(BEHIND_SECONDS, min(9 * self._took, LONGEST_PAUSE))
+        return self._written + min(self._took, LONGEST_PAUSE)
 
     def delivered(self) -> int:
         """How many messages of state and results the broker has taken."""
