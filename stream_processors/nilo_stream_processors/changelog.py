@@ -1,7 +1,8 @@
 """A Faust table as a place for state: written by us at each commit, recovered by Faust.
 
 `memory://` tables are rebuilt from their changelog alone: a local store that is ahead of its
-changelog loses events after a crash (ARCHITECTURE, "How exactness works").
+changelog loses events after a crash (ARCHITECTURE, "How exactness works"). So nothing that is written
+goes into the table directly: the next recovery reads it from the log.
 """
 
 from __future__ import annotations
@@ -25,18 +26,11 @@ class Changelog:
 
     def put(self, partition: int, key: bytes, value: bytes | None) -> None:
         """Write one entry, None to remove it; the outbox brings it to the broker."""
-        store = self._table.data
-        if value is None:
-            store.data.pop(key, None)
-            store._key_partition.pop(key, None)
-        else:
-            store.data[key] = value
-            store._key_partition[key] = partition
         topic = self._table.changelog_topic.get_topic_name()
         self._outbox.send(topic, key, value, partition=partition)
 
     def entries(self) -> Iterator[tuple[int, bytes, bytes]]:
-        """Partition, key and value of every entry."""
+        """Partition, key and value of every entry that the last recovery has read."""
         store = self._table.data
         for key, value in store.data.items():
             if value is not None:
