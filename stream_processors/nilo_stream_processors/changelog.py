@@ -1,8 +1,8 @@
 """A Faust table as a place for state: written by us at each commit, recovered by Faust.
 
 `memory://` tables are rebuilt from their changelog alone: a local store that is ahead of its
-changelog loses events after a crash (ARCHITECTURE, "How exactness works"). So nothing that is written
-goes into the table directly: the next recovery reads it from the log.
+changelog loses events after a crash (ARCHITECTURE, "How exactness works"). So what is written does
+not go into the table: the next recovery reads it from the log.
 """
 
 from __future__ import annotations
