@@ -25,6 +25,7 @@ METRIC: dict[str, Any] = {
     "error_when": {"status": "ERROR"},
     "dimensions": ["model"],
     "windows": ["10s", "1m"],
+    "rollups": [],
 }
 CATALOGUE = Catalogue(
     metrics={
