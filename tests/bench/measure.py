@@ -17,6 +17,7 @@ from nilo_schemas.errors import NiloError
 LIMIT = 900.0  # seconds after which a wait is given up
 PAUSE = 0.02  # seconds between two looks
 STOP_LIMIT = 30.0
+TICK = 0.01  # seconds; CPU time is told no finer
 MEGABYTE = 1_000_000
 
 
@@ -45,8 +46,12 @@ class Run:
 
     @classmethod
     def between(cls, begin: Sample, end: Sample) -> Run:
-        """The stretch between two samples; memory as at the end."""
-        return cls(end.events - begin.events, end.at - begin.at, end.cpu - begin.cpu, end.rss)
+        """The stretch between two samples; memory as at the end.
+
+        Of a topic that was read before the first look nothing is left to measure.
+        """
+        events, cpu = max(end.events - begin.events, 0), max(end.cpu - begin.cpu, TICK)
+        return cls(events, max(end.at - begin.at, TICK), cpu, end.rss)
 
     @property
     def per_core(self) -> float:
