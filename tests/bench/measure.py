@@ -48,9 +48,9 @@ class Run:
     def between(cls, begin: Sample, end: Sample) -> Run:
         """The stretch between two samples; memory as at the end.
 
-        Of a topic that was read before the first look nothing is left to measure.
+        Of a topic that was read before the first look one event is left, and the rate says nothing.
         """
-        events, cpu = max(end.events - begin.events, 0), max(end.cpu - begin.cpu, TICK)
+        events, cpu = max(end.events - begin.events, 1), max(end.cpu - begin.cpu, TICK)
         return cls(events, max(end.at - begin.at, TICK), cpu, end.rss)
 
     @property

@@ -48,5 +48,5 @@ def test_the_engine_is_measured_and_its_windows_are_right(stack: Settings) -> No
     # table; ten minutes of 100 series; twice one minute of 500 series.
     assert figures["windows_compared"] > 200 * (12 + 1) + 1000 + 2 * 500
     assert values["windows that differ (at most)"] == 0
-    # So few events may all be read before the first look: then a rate is 0.
+    # So few events may all be read before the first look: then a rate says nothing.
     assert min(value for name, value in figures.items() if name.endswith("_s")) >= 0
