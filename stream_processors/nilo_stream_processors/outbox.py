@@ -110,9 +110,13 @@ class Outbox:
                 sent += 1
         self._handed += sent
 
+    def waiting(self) -> int:
+        """How many messages the broker has not confirmed yet."""
+        return len(self._made or ())
+
     def delivered(self) -> int:
         """How many messages have left."""
-        return self._handed - len(self._made or ())
+        return self._handed - self.waiting()
 
     def _look(self) -> None:
         if self._clock() >= self._lease():
