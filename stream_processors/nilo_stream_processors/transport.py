@@ -249,11 +249,12 @@ class ChunkConsumer(stock.Consumer):
         if not acked:
             return None
         # One agent without concurrency acknowledges the chunks of a partition in order.
+        newest = max(acked)
+        # It stays: this commit may find that it is not time to write state.
+        acked[:] = [newest]
+        self._acked_index[tp] = {newest}
         # What was sent back to be read again is done with, but is in no state.
-        newest = min(max(acked) + 1, self._wanted(tp))
-        acked.clear()
-        self._acked_index[tp].clear()
-        return newest
+        return min(newest + 1, self._wanted(tp))
 
     async def _commit_tps(self, tps: Iterable[TP], start_new_transaction: bool) -> bool:
         """Commit in this order: 1 take the offsets, 2 write state, 3 commit the offsets.
