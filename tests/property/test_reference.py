@@ -16,7 +16,7 @@ from tests.property.engine_run import Run, Step, run
 from tests.property.reference import reference_refused, reference_windows
 
 MANY = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )  # a loaded machine of two cores is slow, and that is no fault of the code
 EXACT = 2**53
 
