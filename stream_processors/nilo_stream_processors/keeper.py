@@ -17,8 +17,8 @@ from nilo_stream_processors.transport import lease_clock
 # With much to catch up, nobody waits for what lies between: state is written that seldom.
 BEHIND_SECONDS = 5.0
 LONGEST_PAUSE = 10.0
-# Windows that are not final are shown so often at most.
-SHOW_SECONDS = 1.0
+# Windows that are not final are shown so often at most, and showing them takes a tenth of the time.
+SHOW_SECONDS, SHOW_SHARE = 1.0, 0.1
 # For so long our partitions must be ours when a write begins.
 LEAST_LEASE = 2.0
 log = logging.getLogger(__name__)
@@ -39,7 +39,8 @@ class Keeper:
     ) -> None:
         self._app, self._aggregator, self._merger = app, aggregator, merger
         self._reporter, self._outbox, self._clock = reporter, outbox, clock
-        self._written, self._took, self._shown = clock(), 0.0, -SHOW_SECONDS
+        self._written, self._took = clock(), 0.0
+        self._show_due, self._was_behind = clock(), True
         self.chunked = frozenset([*aggregator.topics, merger.topic])
         app.on_partitions_revoked.connect(self._revoked, weak=False)
 
@@ -75,7 +76,7 @@ class Keeper:
         return whole and now + LEAST_LEASE <= self._app.lease()
 
     async def _write(self, now: float) -> None:
-        provisional = now >= self._shown + SHOW_SECONDS and not self._aggregator.is_behind()
+        provisional = self._shows(now)
         self._aggregator.save()
         self._merger.save(provisional=provisional)
         await self._outbox.flush()
@@ -84,7 +85,13 @@ class Keeper:
         self._reporter.publish()
         await self._outbox.flush()
         if provisional:
-            self._shown = now
+            took = self._clock() - now
+            self._show_due = now + min(max(SHOW_SECONDS, took / SHOW_SHARE), LONGEST_PAUSE)
+
+    def _shows(self, now: float) -> bool:
+        """Whether windows that are not final are shown: not until we have caught up for a while."""
+        was_behind, self._was_behind = self._was_behind, self._aggregator.is_behind()
+        return now >= self._show_due and not (was_behind or self._was_behind)
 
     def _give_up(self, error: LostError) -> None:
         """Forget all, and join the group anew: state comes back from what the log holds."""

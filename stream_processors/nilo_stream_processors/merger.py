@@ -38,7 +38,7 @@ from nilo_stream_processors.engine.merge import (
 from nilo_stream_processors.engine.merged import Published
 from nilo_stream_processors.engine.partials import Partials
 from nilo_stream_processors.engine.series import SEPARATOR, labels_of
-from nilo_stream_processors.engine.windows import WindowRows
+from nilo_stream_processors.engine.window_rows import WindowRows
 from nilo_stream_processors.frames import from_frame, in_parts, to_frame
 from nilo_stream_processors.outbox import Outbox
 from nilo_stream_processors.statelog import StateLog, Stored

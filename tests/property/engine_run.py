@@ -37,7 +37,7 @@ from nilo_stream_processors.engine.source import (
     source_state,
 )
 from nilo_stream_processors.engine.source import restore as restore_source
-from nilo_stream_processors.engine.windows import WindowRows
+from nilo_stream_processors.engine.window_rows import WindowRows
 from tests.property.engine_cases import Case, batch_of
 from tests.property.reference import Key
 

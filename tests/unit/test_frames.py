@@ -16,7 +16,7 @@ from nilo_stream_processors.engine import partials as arrow
 from nilo_stream_processors.engine.merge import Mark, merge_state, take
 from nilo_stream_processors.engine.partials import Partials
 from nilo_stream_processors.engine.tallies import Bins
-from nilo_stream_processors.engine.windows import WindowRows
+from nilo_stream_processors.engine.window_rows import WindowRows
 from nilo_stream_processors.frames import from_frame, in_parts, to_frame
 from tests.property.engine_cases import METRICS
 from tests.property.strategies import SHORT, text

@@ -10,10 +10,10 @@ import numpy as np
 
 from nilo_schemas.catalogue import Metric
 from nilo_stream_processors.engine import sums
-from nilo_stream_processors.engine.arrays import Bools, Floats, Ints
+from nilo_stream_processors.engine.arrays import Bools, Floats, Ints, Texts, constant
 from nilo_stream_processors.engine.columns import Chosen, Columns
 from nilo_stream_processors.engine.histogram import bucket_indexes
-from nilo_stream_processors.engine.partials import Partials, Texts
+from nilo_stream_processors.engine.partials import Partials
 from nilo_stream_processors.engine.sketch import registers
 from nilo_stream_processors.engine.tallies import Tallies
 
@@ -143,12 +143,12 @@ class Cells:
         sums.carry(block)
         cells.sums[:, slots] = block
         return Partials(
-            metric=np.full(count, name, np.object_),
+            metric=constant(name, count),
             series=self.series[slots],
-            topic=np.full(count, source[0], np.object_),
-            partition=np.full(count, source[1]),
-            pane=np.full(count, kind[0]),
-            gap=np.full(count, kind[1]),
+            topic=constant(source[0], count),
+            partition=constant(source[1], count),
+            pane=constant(kind[0], count),
+            gap=constant(kind[1], count),
             start=self.start[slots],
             end=self.end[slots],
             sums=block,

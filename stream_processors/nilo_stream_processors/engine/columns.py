@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nilo_schemas.catalogue import Condition, Metric, field_kind
-from nilo_stream_processors.engine.arrays import Bools, Floats, Ints, distinct
-from nilo_stream_processors.engine.partials import Texts
+from nilo_stream_processors.engine.arrays import Bools, Floats, Ints, Texts, distinct
 from nilo_stream_processors.engine.series import SEPARATOR
 
 # Rows of a batch: all of them, or those with the given numbers.
@@ -62,7 +61,7 @@ class Columns:
         for place, name in enumerate(dimensions):
             codes, texts = self.texts(name)
             many = len(texts)
-            found, numbers, _ = distinct(numbers * many + codes[rows], len(series) * many)
+            found, numbers = distinct(numbers * many + codes[rows], len(series) * many)
             labels = np.array([text or "" for text in texts], np.object_)
             ends = labels[found % many]
             series = series[found // many] + _SEPARATOR + ends if place else ends

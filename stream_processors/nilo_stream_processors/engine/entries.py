@@ -14,9 +14,9 @@ import numpy as np
 
 from nilo_schemas.catalogue import Metric
 from nilo_stream_processors.engine import sums
-from nilo_stream_processors.engine.arrays import Bools, Ints
+from nilo_stream_processors.engine.arrays import Bools, Ints, Texts
 from nilo_stream_processors.engine.cells import FIRST_CAPACITY, Cells
-from nilo_stream_processors.engine.partials import Partials, Texts
+from nilo_stream_processors.engine.partials import Partials
 
 # Series, start, length (of the pane, of the window of a rest; 0 for sessions), gap and partition.
 # The gap of a rest is the hop of its windows below zero.

@@ -16,7 +16,7 @@ from nilo_stream_processors.engine.pane_merge import PaneMerge
 from nilo_stream_processors.engine.partials import Partials
 from nilo_stream_processors.engine.plan import pane_length
 from nilo_stream_processors.engine.session_merge import SessionMerge
-from nilo_stream_processors.engine.windows import WindowRows
+from nilo_stream_processors.engine.window_rows import WindowRows
 
 Source = tuple[str, int]
 Merge = PaneMerge | SessionMerge

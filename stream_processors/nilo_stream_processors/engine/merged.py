@@ -12,10 +12,9 @@ from nilo_schemas.arrow import arrow_schema
 from nilo_schemas.catalogue import Metric
 from nilo_schemas.results import MetricWindow
 from nilo_stream_processors.engine import sums
-from nilo_stream_processors.engine.arrays import Bools, Floats, Ints
+from nilo_stream_processors.engine.arrays import Bools, Floats, Ints, Texts
 from nilo_stream_processors.engine.entries import Entries
 from nilo_stream_processors.engine.histogram import Values, quantiles
-from nilo_stream_processors.engine.partials import Texts
 from nilo_stream_processors.engine.series import SEPARATOR
 from nilo_stream_processors.engine.sketch import estimates
 from nilo_stream_processors.engine.tallies import Bins, Tallies

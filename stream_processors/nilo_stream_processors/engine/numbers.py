@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nilo_stream_processors.engine.arrays import Ints
-from nilo_stream_processors.engine.partials import Texts
+from nilo_stream_processors.engine.arrays import Ints, Texts
 
 FIRST_NUMBERS = 64
 # A place of the table holds the upper half of a text's hash, and below it the number and 1.

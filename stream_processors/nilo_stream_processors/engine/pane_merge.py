@@ -9,13 +9,14 @@ import numpy as np
 
 from nilo_schemas.catalogue import Metric
 from nilo_stream_processors.engine import sums
-from nilo_stream_processors.engine.arrays import Bools, Ints
+from nilo_stream_processors.engine.arrays import Bools, Ints, constant
 from nilo_stream_processors.engine.merged import Published, content_of, regrouped
 from nilo_stream_processors.engine.numbers import Numbers
 from nilo_stream_processors.engine.pane_entries import PaneEntries
 from nilo_stream_processors.engine.partials import Partials
 from nilo_stream_processors.engine.plan import grids, microseconds, pane_length
-from nilo_stream_processors.engine.windows import WindowRows, Windows
+from nilo_stream_processors.engine.window_rows import WindowRows
+from nilo_stream_processors.engine.windows import Windows
 
 
 class PaneMerge:
@@ -116,11 +117,9 @@ class PaneMerge:
     def _keep_rest(self, number: int, panes: Ints) -> None:
         entries, grid = self.entries, self.windows[number]
         windows = entries.windows[number, panes]
-        whole = np.full(len(panes), grid.length)
+        whole, hop = (constant(length, len(panes)) for length in (grid.length, -grid.hop))
         kept = entries.stored(panes, self.metric.event)
-        slots = entries.rests(
-            replace(kept, start=grid.start[windows], pane=whole, gap=0 * whole - grid.hop)
-        )
+        slots = entries.rests(replace(kept, start=grid.start[windows], pane=whole, gap=hop))
         entries.windows[number, slots] = windows
 
     def stored(self, *, all_of_it: bool) -> tuple[Partials, WindowRows]:
@@ -166,7 +165,7 @@ class PaneMerge:
     def _restore_panes(self, partials: Partials) -> None:
         """Panes of another length, of an earlier catalogue, go to the pane where they begin."""
         starts = partials.start // self.pane * self.pane
-        lengths = np.full(len(partials), self.pane)
+        lengths = constant(self.pane, len(partials))
         moved = replace(partials, start=starts, end=starts + self.pane, pane=lengths)
         if (partials.pane != self.pane).any():
             moved = _summed(moved)

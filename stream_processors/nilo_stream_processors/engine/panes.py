@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from nilo_stream_processors.engine.arrays import Bools, Ints, distinct
+from nilo_stream_processors.engine.arrays import Bools, Ints, Texts, distinct
 from nilo_stream_processors.engine.cells import Cells
 from nilo_stream_processors.engine.columns import Chosen, Columns
 from nilo_stream_processors.engine.numbers import Numbers
-from nilo_stream_processors.engine.partials import Partials, Texts
+from nilo_stream_processors.engine.partials import Partials
 from nilo_stream_processors.engine.plan import Grouping
 from nilo_stream_processors.engine.series import OTHER, Place, Slots, by_place, text_of
 
@@ -37,7 +37,7 @@ class Panes:
         first = int(panes.min())
         span = int(panes.max()) - first + 1
         members, series = columns.series(self.grouping.dimensions, rows)
-        found, members, _ = distinct(members * span + panes - first, len(series) * span)
+        found, members = distinct(members * span + panes - first, len(series) * span)
         slots, capped = self._find(series, found // span, found % span + first)
         self.cells.add(slots[members], rows, columns)
         return int(capped[members].sum()) if capped.any() else 0

@@ -15,26 +15,23 @@ import numpy as np
 import pyarrow as pa
 
 from nilo_stream_processors.engine import sums
-from nilo_stream_processors.engine.arrays import Bools, Ints
+from nilo_stream_processors.engine.arrays import Bools, Ints, Texts, constant, joined, taken
 from nilo_stream_processors.engine.tallies import Bins, spans
+from nilo_stream_processors.engine.texts import NAME, arrow_texts, texts_of
 
-Texts = np.ndarray[Any, np.dtype[np.object_]]
-_DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 _INT_LIST = pa.list_(pa.int64())
 _TEXTS = ("metric", "series", "topic")
 _INTS = ("partition", "pane", "gap", "start", "end")
 _KEY = (*_TEXTS, "partition", "pane", "gap", "start")
 _BINS = ("buckets", "registers")
 SCHEMA = pa.schema(
-    [
-        *(pa.field(name, _DICTIONARY, nullable=False) for name in _TEXTS),
-        *(pa.field(name, pa.int64(), nullable=False) for name in (*_INTS, *sums.FIELDS)),
-        *(
-            pa.field(f"{name}{part}", _INT_LIST, nullable=False)
-            for name in _BINS
-            for part in ("", "_counts")
-        ),
-    ]
+    {
+        "metric": NAME,
+        "series": pa.string(),
+        "topic": NAME,
+        **dict.fromkeys((*_INTS, *sums.FIELDS), pa.int64()),
+        **{f"{name}{part}": _INT_LIST for name in _BINS for part in ("", "_counts")},
+    }
 )
 
 
@@ -101,14 +98,14 @@ def withdrawals(
     block = sums.empty(count)
     block[sums.LAST] = offset
     none = Bins(np.zeros(count, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
-    names = np.full(count, metric, np.object_), series, np.full(count, source[0], np.object_)
-    where = np.full(count, source[1]), np.zeros(count, np.int64), np.full(count, gap)
+    names = constant(metric, count), series, constant(source[0], count)
+    where = constant(source[1], count), constant(0, count), constant(gap, count)
     return Partials(*names, *where, start, start, block, none, none)
 
 
 def _taken(column: Any, rows: Ints) -> Any:
     if not isinstance(column, Bins):
-        return column[..., rows]
+        return taken(column, rows)
     begin = np.cumsum(column.lengths) - column.lengths
     places = spans(begin[rows], column.lengths[rows])
     return Bins(column.lengths[rows], column.bins[places], column.counts[places])
@@ -127,7 +124,7 @@ def _cut(column: Any, edges: Ints) -> list[Any]:
 
 def _joined(columns: list[Any]) -> Any:
     if not isinstance(columns[0], Bins):
-        return np.concatenate(columns, axis=-1)
+        return joined(columns)
     return Bins(
         *(
             np.concatenate([getattr(one, part) for one in columns])
@@ -138,8 +135,8 @@ def _joined(columns: list[Any]) -> Any:
 
 def to_arrow(partials: Partials) -> pa.RecordBatch:
     """The partials as an Arrow batch of SCHEMA."""
-    texts = [_encoded(getattr(partials, name)) for name in _TEXTS]
-    columns = [*texts, *(pa.array(getattr(partials, name)) for name in _INTS)]
+    columns = [arrow_texts(getattr(partials, name), SCHEMA.field(name).type) for name in _TEXTS]
+    columns += [pa.array(getattr(partials, name)) for name in _INTS]
     columns += [pa.array(row) for row in partials.sums]
     for name in _BINS:
         bins = getattr(partials, name)
@@ -150,25 +147,10 @@ def to_arrow(partials: Partials) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
-def _encoded(texts: Texts) -> pa.DictionaryArray:
-    """Texts as an Arrow dictionary; one text for all rows, as of a metric, is looked at once."""
-    if len(texts) and (texts == texts[0]).all():
-        codes = pa.array(np.zeros(len(texts), np.int32))
-        return pa.DictionaryArray.from_arrays(codes, pa.array(texts[:1], pa.string()))
-    return pa.array(texts, pa.string()).dictionary_encode()
-
-
-def _decoded(column: pa.DictionaryArray) -> Texts:
-    """The texts of an Arrow dictionary; equal ones are one object."""
-    texts = np.asarray(column.dictionary.to_numpy(zero_copy_only=False), np.object_)
-    found: Texts = texts[_ints(column.indices)]
-    return found
-
-
 def from_arrow(batch: pa.RecordBatch) -> Partials:
     """The partials of an Arrow batch of SCHEMA."""
     columns: list[Any] = [
-        *(_decoded(batch.column(name)) for name in _TEXTS),
+        *(texts_of(batch.column(name)) for name in _TEXTS),
         *(_ints(batch.column(name)) for name in _INTS),
         np.stack([_ints(batch.column(name)) for name in sums.FIELDS]),
         *(_bins(batch, name) for name in _BINS),

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from nilo_stream_processors.engine.arrays import Ints
+from nilo_stream_processors.engine.arrays import Ints, Texts
 from nilo_stream_processors.engine.numbers import Numbers
-from nilo_stream_processors.engine.partials import Texts
 
 SEPARATOR = "\0"
 OTHER = "__other__"

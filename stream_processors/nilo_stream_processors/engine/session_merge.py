@@ -16,7 +16,7 @@ from nilo_stream_processors.engine.entries import Entries
 from nilo_stream_processors.engine.merged import Published, content_of
 from nilo_stream_processors.engine.partials import Partials
 from nilo_stream_processors.engine.plan import microseconds
-from nilo_stream_processors.engine.windows import WindowRows
+from nilo_stream_processors.engine.window_rows import WindowRows
 
 
 @dataclass

@@ -55,7 +55,7 @@ class Sessions:
         stretches = columns.times[rows] // self.grouping.gap
         first = int(stretches.min())
         span = int(stretches.max()) - first + 1
-        found, members, _ = distinct(numbers * span + stretches - first, len(series) * span)
+        found, members = distinct(numbers * span + stretches - first, len(series) * span)
         owners = np.empty(len(found), np.int64)
         for index, number in enumerate(found.tolist()):
             which, place = divmod(number, span)

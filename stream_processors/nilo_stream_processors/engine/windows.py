@@ -2,79 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from itertools import pairwise
-from typing import Any, Self
-
 import numpy as np
-import pyarrow as pa
 
 from nilo_schemas.windows import Window
 from nilo_stream_processors.engine.arrays import Bools, Ints
 from nilo_stream_processors.engine.numbers import Numbers
-from nilo_stream_processors.engine.partials import Texts
 from nilo_stream_processors.engine.plan import microseconds
 from nilo_stream_processors.engine.series import Place, Slots, by_place
 
 FIRST_CAPACITY = 64
-
-
-@dataclass(frozen=True)
-class WindowRows:
-    """How windows were published last, as columns of equal length; times in microseconds."""
-
-    metric: Texts
-    window: Texts
-    series: Texts
-    start: Ints
-    end: Ints
-    revision: Ints
-    final: Bools
-
-    def __len__(self) -> int:
-        return len(self.metric)
-
-    @classmethod
-    def of(cls, name: tuple[str, str], series: Texts, *columns: Any) -> WindowRows:
-        """Rows of one metric and one text of a window; the other columns in their order."""
-        metric, window = (np.full(len(series), text, np.object_) for text in name)
-        return cls(metric, window, series, *columns)
-
-    @classmethod
-    def joined(cls, parts: Sequence[WindowRows]) -> WindowRows:
-        """Several one after another; at least one."""
-        if len(parts) == 1:
-            return parts[0]
-        names = [field.name for field in fields(cls)]
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
-    def to_arrow(self) -> pa.RecordBatch:
-        """The rows as an Arrow batch."""
-        columns = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name in ("metric", "window") if len(self) else ():
-            texts = columns[name]
-            if (texts == texts[0]).all():
-                columns[name] = pa.repeat(texts[0], len(self))
-        return pa.RecordBatch.from_pydict(columns)
-
-    @classmethod
-    def from_arrow(cls, batch: pa.RecordBatch) -> WindowRows:
-        """The rows of an Arrow batch."""
-        columns: list[Any] = [
-            batch.column(field.name).to_numpy(zero_copy_only=False) for field in fields(cls)
-        ]
-        return cls(*columns)
-
-    def stretches(self, edges: Ints) -> list[Self]:
-        """The rows from each edge to the next one, as views; edges are rising."""
-        columns = [getattr(self, field.name) for field in fields(self)]
-        pairs = pairwise(edges.tolist())
-        return [type(self)(*(column[first:last] for column in columns)) for first, last in pairs]
-
-    def take(self, rows: Ints | Bools) -> WindowRows:
-        """The given rows, by number or by a mask."""
-        return WindowRows(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 class Windows:
