@@ -35,10 +35,10 @@ from nilo_stream_processors.engine.source import (
     restore,
     source_state,
 )
+from nilo_stream_processors.fetch import Chunk
 from nilo_stream_processors.frames import for_targets, in_parts, to_frame
 from nilo_stream_processors.outbox import Outbox
 from nilo_stream_processors.statelog import StateLog, Stored
-from nilo_stream_processors.transport import Chunk
 
 RETRY_SECONDS = 1.0
 MARKS = "marks"

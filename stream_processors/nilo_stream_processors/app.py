@@ -16,13 +16,13 @@ from nilo_schemas.catalogue_files import load_catalogue
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
 from nilo_stream_processors.aggregator import Aggregator
+from nilo_stream_processors.consumer_thread import HEARTBEAT_SECONDS, SESSION_SECONDS
 from nilo_stream_processors.counters import Counters
 from nilo_stream_processors.keeper import Keeper
 from nilo_stream_processors.merger import Merger
 from nilo_stream_processors.outbox import Outbox
 from nilo_stream_processors.recovery import Tables
 from nilo_stream_processors.reporter import Reporter
-from nilo_stream_processors.transport import HEARTBEAT_SECONDS, SESSION_SECONDS
 from nilo_stream_processors.watch import Watch, exit_after
 
 COMMIT_SECONDS = 0.5

@@ -9,10 +9,10 @@ from typing import Any
 from faust.types import TP
 
 from nilo_stream_processors.aggregator import Aggregator
+from nilo_stream_processors.consumer_thread import lease_clock
 from nilo_stream_processors.merger import Merger
 from nilo_stream_processors.outbox import LostError, Outbox
 from nilo_stream_processors.reporter import Reporter
-from nilo_stream_processors.transport import lease_clock
 
 # With much to catch up, nobody waits for what lies between: state is written that seldom.
 BEHIND_SECONDS = 5.0

@@ -39,10 +39,10 @@ from nilo_stream_processors.engine.merged import Published
 from nilo_stream_processors.engine.partials import Partials
 from nilo_stream_processors.engine.series import SEPARATOR, labels_of
 from nilo_stream_processors.engine.windows import WindowRows
+from nilo_stream_processors.fetch import Chunk
 from nilo_stream_processors.frames import from_frame, in_parts, to_frame
 from nilo_stream_processors.outbox import Outbox
 from nilo_stream_processors.statelog import StateLog, Stored
-from nilo_stream_processors.transport import Chunk
 
 _PLAIN = re.compile(r"[ !#-\[\]-~\0]*").fullmatch
 _LATE = "these windows were forgotten: their grace was over when the source partition woke"

@@ -37,7 +37,7 @@ from nilo_schemas.families import LlmEvent
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
 from nilo_stream_processors.fetch import CHUNK_BYTES, fetch
-from nilo_stream_processors.transport import IN_HAND_BYTES
+from nilo_stream_processors.handed_out import IN_HAND_BYTES
 from tests.integration.programs import free_port, running, wait_for
 from tests.integration.test_processors import call
 from tests.integration.windows import newest_windows
