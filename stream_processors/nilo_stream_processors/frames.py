@@ -50,8 +50,24 @@ def from_frame(frame: bytes, schema: pa.Schema | None = None) -> tuple[pa.Record
         raise ValueError(f"no frame of columns: {error or 'it is cut off'}") from None
     if schema is not None and batch.schema != schema:
         raise ValueError("the columns are not those of this version")
-    metadata = batch.schema.metadata or {}
-    return batch, json.loads(metadata.get(_KEY, b"null"))
+    return batch, _header(batch.schema)
+
+
+def header_of(frame: bytes) -> Any:
+    """The header of a frame, without a look at its batch.
+
+    Raises:
+        ValueError: the bytes do not begin as a frame.
+    """
+    try:
+        with pa.ipc.open_stream(frame) as reader:
+            return _header(reader.schema)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"no frame of columns: {error}") from None
+
+
+def _header(schema: pa.Schema) -> Any:
+    return json.loads((schema.metadata or {}).get(_KEY, b"null"))
 
 
 def in_parts(rows: T) -> list[T]:

@@ -10,7 +10,7 @@ import faust
 import pyarrow as pa
 
 from nilo_stream_processors.changelog import Changelog
-from nilo_stream_processors.frames import from_frame, to_frame
+from nilo_stream_processors.frames import from_frame, header_of, to_frame
 from nilo_stream_processors.journal import Journal, Part, Stamp, chains, next_epoch
 from nilo_stream_processors.outbox import Outbox
 
@@ -45,7 +45,8 @@ class StateLog:
         where: dict[Stamp, int] = {}
         for partition, key, frame in self._changelog.entries():
             stamp = Stamp.from_bytes(key)
-            _, header = from_frame(frame)
+            # Most of what is there may be of owners before the last: of those, no more is read.
+            header = header_of(frame)
             parts[stamp.name].append(Part(stamp, header["generation"], header["parts"], frame))
             where[stamp] = partition
         generation = int(self._app.consumer_generation_id)
