@@ -14,14 +14,13 @@ from faust.types import TP
 
 from nilo_schemas.catalogue import Catalogue
 from nilo_schemas.contracts import contract
-from nilo_schemas.dead_letters import dead_letter_headers, dead_letter_topic
 from nilo_schemas.errors import Reason
 from nilo_schemas.framing import frame
 from nilo_schemas.registry import Registry
 from nilo_schemas.results import PARTIALS_TOPIC, MetricWindow
 from nilo_schemas.settings import Settings
 from nilo_stream_processors.aggregator import MARKS
-from nilo_stream_processors.counters import SINK, Counters
+from nilo_stream_processors.counters import Counters
 from nilo_stream_processors.engine import merged
 from nilo_stream_processors.engine import partials as arrow
 from nilo_stream_processors.engine.merge import (
@@ -42,6 +41,7 @@ from nilo_stream_processors.engine.windows import WindowRows
 from nilo_stream_processors.fetch import Chunk
 from nilo_stream_processors.frames import from_frame, in_parts, to_frame
 from nilo_stream_processors.outbox import Outbox
+from nilo_stream_processors.refusals import Refusals
 from nilo_stream_processors.statelog import StateLog, Stored
 
 _PLAIN = re.compile(r"[ !#-\[\]-~\0]*").fullmatch
@@ -64,9 +64,9 @@ class Merger:
         self._app, self._catalogue, self._registry = app, catalogue, registry
         self._outbox, self._counters = outbox, counters
         self._partitions, self._grace = settings.partitions, round(settings.grace * 1e6)
-        self._prefix = settings.topic_prefix
-        self.topic = self._prefix + PARTIALS_TOPIC
-        self._windows_topic = self._prefix + MetricWindow.kafka_topic
+        self._refusals = Refusals(outbox, counters, settings.topic_prefix)
+        self.topic = settings.topic_prefix + PARTIALS_TOPIC
+        self._windows_topic = settings.topic_prefix + MetricWindow.kafka_topic
         self._contract = json.dumps(contract(MetricWindow))
         self._states: dict[int, MergeState] = {}
         self._offsets: dict[int, int] = {}
@@ -109,20 +109,7 @@ class Merger:
     def _refuse(
         self, tp: TP, offset: int, value: bytes | None, reason: Reason, detail: str
     ) -> None:
-        headers = dead_letter_headers(
-            None,
-            topic=tp.topic,
-            partition=tp.partition,
-            offset=offset,
-            connector=SINK,
-            stage="TRANSFORMATION",
-            reason=reason,
-            detail=detail,
-        )
-        self._outbox.send(
-            dead_letter_topic(self.topic, self._prefix), None, value, headers=headers, fenced=False
-        )
-        self._counters.dead_letter(PARTIALS_TOPIC, reason)
+        self._refusals.send(tp, offset, value, stage="TRANSFORMATION", reason=reason, detail=detail)
 
     def _state(self, partition: int) -> MergeState:
         if partition not in self._states:
