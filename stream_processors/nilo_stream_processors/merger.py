@@ -61,7 +61,7 @@ class Merger:
         outbox: Outbox,
         counters: Counters,
     ) -> None:
-        self._app, self._catalogue, self._registry = app, catalogue, registry
+        self._catalogue, self._registry = catalogue, registry
         self._outbox, self._counters = outbox, counters
         self._partitions, self._grace = settings.partitions, round(settings.grace * 1e6)
         self._refusals = Refusals(outbox, counters, settings.topic_prefix)
