@@ -179,17 +179,20 @@ class Merger:
         _add_marks(state.marks, header["marks"])
         state.passed.update(header["passed"])
         self._offsets[partition] = header["offset"]
-        partials = [
-            arrow.from_arrow(s.batch) for s in kept if s.batch.schema.names == arrow.SCHEMA.names
-        ]
-        rows = [
-            (WindowRows.from_arrow(s.batch), s.last)
-            for s in kept
-            if s.batch.schema.names != arrow.SCHEMA.names
-        ]
-        again = np.concatenate([np.full(len(one), last) for one, last in rows])
-        joined = WindowRows.joined([one for one, _ in rows])
-        restore(state, Partials.joined(partials).newest(), joined, again, self._grace)
+        partials, windows, again = [], [], []
+        for one in kept:
+            if one.batch.schema.names == arrow.SCHEMA.names:
+                partials.append(arrow.from_arrow(one.batch))
+            else:
+                windows.append(WindowRows.from_arrow(one.batch))
+                again.append(np.full(len(windows[-1]), one.last))
+        restore(
+            state,
+            Partials.joined(partials).newest(),
+            WindowRows.joined(windows),
+            np.concatenate(again),
+            self._grace,
+        )
 
 
 def _add_marks(marks: dict[Source, Mark], found: list[list[Any]]) -> None:
