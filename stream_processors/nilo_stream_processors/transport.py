@@ -108,7 +108,9 @@ class ChunkConsumer(stock.Consumer):
         if min(room.values()) <= 0:
             timeout = min(timeout, NO_ROOM_SECONDS)
         fetched = await self._thread.chunks(active, room, timeout)
-        # The flow may have stopped and begun again meanwhile: what came is read once more.
+        # Only what was sought since the flow began: it may have stopped and begun again meanwhile,
+        # and `active` changes as it does. `follows` finds gaps, but not that a partition has become
+        # another worker's; and without a state it goes by the start that the seek has found.
         return {
             tp: found
             for tp, found in fetched.items()
