@@ -94,13 +94,14 @@ class Merger:
         for record in chunk.records:
             try:
                 batch, header = from_frame(record.value or b"", arrow.SCHEMA)
-                _add_marks(marks, header[MARKS])
+                found = _marks(header[MARKS])
             except (ValueError, TypeError, KeyError) as error:
                 self._refuse(tp, record.offset, record.value, Reason.CORRUPT, str(error))
             else:
                 parts.append(arrow.from_arrow(batch))
+                _add_marks(marks, found)
         take(state, Partials.joined(parts), marks, self._grace)
-        self._offsets[tp.partition] = chunk.offset
+        self._offsets[tp.partition] = max(chunk.offset, self._offsets.get(tp.partition, -1))
         for late in state.refused:
             value = to_frame(arrow.to_arrow(late), {MARKS: []})
             self._refuse(tp, chunk.offset, value, Reason.LATE, _LATE)
@@ -176,7 +177,7 @@ class Merger:
 
     def _restore(self, partition: int, kept: list[Stored]) -> None:
         state, header = self._state(partition), kept[-1].header
-        _add_marks(state.marks, header["marks"])
+        state.marks.update(_marks(header["marks"]))
         state.passed.update(header["passed"])
         self._offsets[partition] = header["offset"]
         partials, windows, again = [], [], []
@@ -195,13 +196,17 @@ class Merger:
         )
 
 
-def _add_marks(marks: dict[Source, Mark], found: list[list[Any]]) -> None:
-    """Marks as they stand in a header; a newer one of a source replaces the older one."""
-    for topic, partition, *mark in found:
-        new = Mark(*mark)
-        old = marks.get((topic, partition))
+def _marks(found: list[list[Any]]) -> dict[Source, Mark]:
+    """Marks as they stand in a header."""
+    return {(topic, partition): Mark(*mark) for topic, partition, *mark in found}
+
+
+def _add_marks(marks: dict[Source, Mark], found: dict[Source, Mark]) -> None:
+    """Add marks; a newer one of a source replaces the older one."""
+    for source, new in found.items():
+        old = marks.get(source)
         if old is None or old.last_offset <= new.last_offset:
-            marks[topic, partition] = new
+            marks[source] = new
 
 
 def _keys(windows: Published) -> Iterator[bytes]:
