@@ -49,7 +49,7 @@ class StateLog:
             header = header_of(frame)
             parts[stamp.name].append(Part(stamp, header["generation"], header["parts"], frame))
             where[stamp] = partition
-        generation = int(self._app.consumer_generation_id)
+        generation = self._generation()
         self._journals, self._stale = {}, {}
         for name, mine in parts.items():
             self._journals[name] = Journal(name, next_epoch(mine, generation))
@@ -72,8 +72,7 @@ class StateLog:
     ) -> None:
         """Write a generation; it is with the broker when the outbox is flushed."""
         if name not in self._journals:
-            epoch = next_epoch([], int(self._app.consumer_generation_id))
-            self._journals[name] = Journal(name, epoch)
+            self._journals[name] = Journal(name, next_epoch([], self._generation()))
         journal = self._journals[name]
         if not snapshot:
             # The snapshot of this epoch is with the broker: what was there before may go.
@@ -85,6 +84,10 @@ class StateLog:
             frame = to_frame(batch, header)
             journal.wrote(len(frame), snapshot=snapshot)
             self._changelog.put(partition, stamp.to_bytes(), frame)
+
+    def _generation(self) -> int:
+        # Who writes what an older generation has recovered must not pass for a newer owner.
+        return int(self._app.tables.recovery.recovered_generation)
 
 
 def _stored(generations: list[list[Part]]) -> Iterator[Stored]:
