@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NamedTuple
 
 import faust
@@ -35,8 +35,8 @@ class StateLog:
         self._journals: dict[str, Journal] = {}
         self._stale: dict[str, list[tuple[int, bytes]]] = {}
 
-    def on_recovered(self, callback: Any) -> None:
-        """Call an async function after each recovery, before reading goes on."""
+    def on_recovered(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """See `Changelog.on_recovered`."""
         self._changelog.on_recovered(callback)
 
     def recovered(self) -> dict[str, list[Stored]]:

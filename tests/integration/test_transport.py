@@ -349,3 +349,21 @@ def test_a_consumer_that_falls_silent_is_found_out(settings: Settings, tmp_path:
         worker.kill()
         worker.wait()
     assert set(behind.values()) == {100}
+
+
+def test_a_worker_whose_state_cannot_be_read_back_says_so_and_ends(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """It must not go on with the state that it has, or with none."""
+    fill(settings, 400)
+    port, log = free_port(), tmp_path / "process.log"
+    with running(settings, "process", "--metrics-port", port, log=log):
+        wait_for("the commit", lambda: committed(settings) == 400)
+    producer = raw_producer(settings)
+    producer.produce(f"{group_of(settings)}-sources-changelog", b"no state", b"no stamp")
+    assert producer.flush(30) == 0
+
+    with running(settings, "process", "--metrics-port", port, log=log) as worker:
+        assert worker.wait(90) == 1
+
+    assert "sources: the state cannot be read back" in log.read_text()
