@@ -99,12 +99,15 @@ class Aggregator:
     def lag(self) -> dict[str, int]:
         """How many messages of each topic are there and not taken in yet."""
         found: dict[str, int] = {}
-        for tp, state in self._states.items():
-            end = self._app.consumer.highwater(tp)
-            behind = 0 if end is None else max(end - state.last_offset - 1, 0)
+        for tp, left in self._left().items():
             topic = self._source(tp)[0]
-            found[topic] = found.get(topic, 0) + behind
+            found[topic] = found.get(topic, 0) + left
         return found
+
+    def _left(self) -> dict[TP, int]:
+        consumer: Any = self._app.consumer
+        left: dict[TP, int] = consumer.left()
+        return {tp: count for tp, count in left.items() if tp.topic in self.topics}
 
     def is_behind(self) -> bool:
         """Whether more waits than a second's work, as work went since the last save."""
@@ -212,14 +215,10 @@ class Aggregator:
     def _mark_idle(self) -> None:
         """Partitions that were read to their end and bring nothing new are idle."""
         now = self._clock()
-        for tp in self._app.consumer.assignment():
-            if tp.topic not in self.topics:
-                continue
+        for tp, left in self._left().items():
             state = self._state(tp)
             since = self._moved.setdefault(tp, now)
-            end = self._app.consumer.highwater(tp)
-            caught_up = end is not None and end <= max(state.last_offset + 1, 0)
-            state.idle = state.idle or (caught_up and now - since >= self._idle_after)
+            state.idle = state.idle or (not left and now - since >= self._idle_after)
 
     async def _recovered(self) -> None:
         """Rebuild all states from the log: what memory holds beyond it is read again.

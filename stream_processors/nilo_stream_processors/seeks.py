@@ -34,12 +34,14 @@ class Seeks:
     def __init__(self, reader: Reader, start_offset: Callable[[TP], int | None]) -> None:
         self._reader, self._start_offset = reader, start_offset
         self._in_place: set[TP] = set()
+        self._stops = 0
         # Where reading began when there was no state to say it.
         self._starts: dict[TP, int] = {}
 
     def forget(self) -> None:
         """The flow has stopped: nobody knows what is read next."""
         self._in_place.clear()
+        self._stops += 1
 
     def is_in_place(self, tp: TP) -> bool:
         """Whether a partition was brought to its place since the flow stopped last."""
@@ -59,11 +61,13 @@ class Seeks:
         misplaced = active - self._in_place
         if not misplaced:
             return
-        self._in_place |= misplaced
+        stops = self._stops
         earliest = await self._reader.earliest_offsets(*misplaced)
         for tp in misplaced:
             self._starts[tp] = max(committed.get(tp) or 0, earliest[tp])
         await self._reader.seek_wait({tp: max(self.wanted(tp), earliest[tp]) for tp in misplaced})
+        if stops == self._stops:
+            self._in_place |= misplaced
 
     def wanted(self, tp: TP) -> int:
         """The offset that the state of a partition needs next."""

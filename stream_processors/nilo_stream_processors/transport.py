@@ -94,6 +94,22 @@ class ChunkConsumer(stock.Consumer):
         ours = {tp: ends[tp] for tp in self.chunked_partitions() & ends.keys()}
         return self._handed_out.standings(ours, self._thread.positions())
 
+    def left(self) -> dict[TP, int]:
+        """How many offsets of each of our partitions are still to be read, where the end is known.
+
+        Not every offset brings a message (one that ends a transaction does not, nor one whose
+        message was deleted): when all that was handed out is done, the reader's position counts.
+        """
+        positions, in_hand = self._thread.positions(), self.in_hand()
+        found: dict[TP, int] = {}
+        for tp in self.chunked_partitions():
+            done, end = self._seeks.wanted(tp), self.highwater(tp)
+            if self._seeks.is_in_place(tp) and tp not in in_hand:
+                done = max(done, positions.get(tp, 0))
+            if end is not None:
+                found[tp] = max(end - done, 0)
+        return found
+
     async def follows(self, tp: TP, chunk: Chunk) -> bool:
         """Whether an agent may take a chunk in; see `Seeks.follows`."""
         return await self._seeks.follows(tp, chunk)
