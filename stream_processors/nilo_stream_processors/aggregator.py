@@ -14,13 +14,12 @@ from faust.types import TP
 
 from nilo_schemas.batch import BadMessage, BatchDecoder, DecodedBatch
 from nilo_schemas.catalogue import Catalogue
-from nilo_schemas.dead_letters import dead_letter_headers, dead_letter_topic
 from nilo_schemas.errors import Reason, UnreachableError
 from nilo_schemas.families import family_of_topic
 from nilo_schemas.registry import Registry
 from nilo_schemas.results import PARTIALS_TOPIC
 from nilo_schemas.settings import Settings
-from nilo_stream_processors.counters import SINK, Counters
+from nilo_stream_processors.counters import Counters
 from nilo_stream_processors.engine import partials as arrow
 from nilo_stream_processors.engine.arrays import Ints
 from nilo_stream_processors.engine.partials import Partials
@@ -35,10 +34,11 @@ from nilo_stream_processors.engine.source import (
     restore,
     source_state,
 )
+from nilo_stream_processors.fetch import Chunk
 from nilo_stream_processors.frames import for_targets, in_parts, to_frame
 from nilo_stream_processors.outbox import Outbox
+from nilo_stream_processors.refusals import Refusals
 from nilo_stream_processors.statelog import StateLog, Stored
-from nilo_stream_processors.transport import Chunk
 
 RETRY_SECONDS = 1.0
 MARKS = "marks"
@@ -65,6 +65,7 @@ class Aggregator:
         self._app, self._catalogue, self._outbox = app, catalogue, outbox
         self._counters, self._clock = counters, clock
         self._prefix, self._partitions = settings.topic_prefix, settings.partitions
+        self._refusals = Refusals(outbox, counters, self._prefix)
         self._cap, self._idle_after = settings.series_cap, settings.idle_after
         self._bounds = Bounds(
             *(round(seconds * 1e6) for seconds in (
@@ -98,12 +99,15 @@ class Aggregator:
     def lag(self) -> dict[str, int]:
         """How many messages of each topic are there and not taken in yet."""
         found: dict[str, int] = {}
-        for tp, state in self._states.items():
-            end = self._app.consumer.highwater(tp)
-            behind = 0 if end is None else max(end - state.last_offset - 1, 0)
+        for tp, left in self._left().items():
             topic = self._source(tp)[0]
-            found[topic] = found.get(topic, 0) + behind
+            found[topic] = found.get(topic, 0) + left
         return found
+
+    def _left(self) -> dict[TP, int]:
+        consumer: Any = self._app.consumer
+        left: dict[TP, int] = consumer.left()
+        return {tp: count for tp, count in left.items() if tp.topic in self.topics}
 
     def is_behind(self) -> bool:
         """Whether more waits than a second's work, as work went since the last save."""
@@ -138,7 +142,7 @@ class Aggregator:
         letters = [bad for bad in decoded.bad if bad.index >= seen]
         for reason, which in ((Reason.LATE, refused.late), (Reason.FUTURE, refused.future)):
             letters += [BadMessage(int(i), reason, _WHY[reason]) for i in indexes[which]]
-        self._dead_letters(tp, chunk, letters)
+        self._refuse(tp, chunk, letters)
 
     async def _decode(self, topic: str, chunk: Chunk) -> DecodedBatch:
         while True:
@@ -148,22 +152,19 @@ class Aggregator:
                 self._app.logger.warning("%s; trying again in %s s", error, RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    def _dead_letters(self, tp: TP, chunk: Chunk, letters: list[BadMessage]) -> None:
-        topic = dead_letter_topic(tp.topic, self._prefix)
+    def _refuse(self, tp: TP, chunk: Chunk, letters: list[BadMessage]) -> None:
         for letter in letters:
-            record, reason = chunk.records[letter.index], letter.reason
-            headers = dead_letter_headers(
-                list(record.headers or []),
-                topic=tp.topic,
-                partition=tp.partition,
-                offset=record.offset,
-                connector=SINK,
-                stage="TRANSFORMATION" if reason in _WHY else "VALUE_CONVERTER",
-                reason=reason,
+            record = chunk.records[letter.index]
+            self._refusals.send(
+                tp,
+                record.offset,
+                record.value,
+                stage="TRANSFORMATION" if letter.reason in _WHY else "VALUE_CONVERTER",
+                reason=letter.reason,
                 detail=letter.detail,
+                key=record.key,
+                headers=list(record.headers or []),
             )
-            self._outbox.send(topic, record.key, record.value, headers=headers, fenced=False)
-            self._counters.dead_letter(self._source(tp)[0], reason)
 
     def save(self) -> None:
         """Write the state that changed since the last time; `publish` then has what to send."""
@@ -214,14 +215,10 @@ class Aggregator:
     def _mark_idle(self) -> None:
         """Partitions that were read to their end and bring nothing new are idle."""
         now = self._clock()
-        for tp in self._app.consumer.assignment():
-            if tp.topic not in self.topics:
-                continue
+        for tp, left in self._left().items():
             state = self._state(tp)
             since = self._moved.setdefault(tp, now)
-            end = self._app.consumer.highwater(tp)
-            caught_up = end is not None and end <= max(state.last_offset + 1, 0)
-            state.idle = state.idle or (caught_up and now - since >= self._idle_after)
+            state.idle = state.idle or (not left and now - since >= self._idle_after)
 
     async def _recovered(self) -> None:
         """Rebuild all states from the log: what memory holds beyond it is read again.

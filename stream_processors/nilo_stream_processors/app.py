@@ -16,13 +16,13 @@ from nilo_schemas.catalogue_files import load_catalogue
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
 from nilo_stream_processors.aggregator import Aggregator
+from nilo_stream_processors.consumer_thread import HEARTBEAT_SECONDS, SESSION_SECONDS
 from nilo_stream_processors.counters import Counters
 from nilo_stream_processors.keeper import Keeper
 from nilo_stream_processors.merger import Merger
 from nilo_stream_processors.outbox import Outbox
 from nilo_stream_processors.recovery import Tables
 from nilo_stream_processors.reporter import Reporter
-from nilo_stream_processors.transport import HEARTBEAT_SECONDS, SESSION_SECONDS
 from nilo_stream_processors.watch import Watch, exit_after
 
 COMMIT_SECONDS = 0.5
@@ -88,8 +88,6 @@ def create_app(settings: Settings, *, web_port: int, web_host: str = "127.0.0.1"
         topic_disable_leader=True,
         stream_recovery_delay=0.0,
         stream_wait_empty=True,
-        producer_compression_type="lz4",
-        producer_linger_ms=5,
         web_host=web_host,
         web_port=web_port,
         web_bind=web_host,

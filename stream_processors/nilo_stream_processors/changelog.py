@@ -7,18 +7,22 @@ not go into the table: the next recovery reads it from the log.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import faust
 
 from nilo_stream_processors.outbox import Outbox
 
+log = logging.getLogger(__name__)
+
 
 class Changelog:
     """State as keys and values of bytes, each belonging to one partition."""
 
     def __init__(self, app: faust.App, name: str, partitions: int, outbox: Outbox) -> None:
+        self._app: Any = app
         self._outbox = outbox
         self._table: Any = app.Table(
             name, key_type=bytes, value_type=bytes, partitions=partitions, store="memory://"
@@ -36,6 +40,17 @@ class Changelog:
             if value is not None:
                 yield store._key_partition[key], key, value
 
-    def on_recovered(self, callback: Any) -> None:
-        """Call an async function after each recovery, before reading goes on."""
-        self._table.on_recover(callback)
+    def on_recovered(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Call an async function after each recovery, before reading goes on.
+
+        When it fails the app ends: Faust would go on without the state.
+        """
+
+        async def recovered() -> None:
+            try:
+                await callback()
+            except Exception as error:
+                log.exception("%s: the state cannot be read back", self._table.name)
+                await self._app.crash(error)
+
+        self._table.on_recover(recovered)

@@ -54,12 +54,28 @@ def from_frame(frame: bytes, schema: pa.Schema | None = None) -> tuple[pa.Record
         unfolded = [_unfolded(*each) for each in zip(batch.schema, batch.columns, strict=True)]
     except (pa.ArrowException, OSError, StopIteration, OverflowError) as error:
         raise ValueError(f"no frame of columns: {error or 'it is cut off'}") from None
-    metadata = batch.schema.metadata or {}
     whole = pa.schema([field for field, _ in unfolded])
     if schema is not None and whole != schema:
         raise ValueError("the columns are not those of this version")
-    batch = pa.RecordBatch.from_arrays([one for _, one in unfolded], schema=whole)
-    return batch, json.loads(metadata.get(_KEY, b"null"))
+    whole_batch = pa.RecordBatch.from_arrays([one for _, one in unfolded], schema=whole)
+    return whole_batch, _header(batch.schema)
+
+
+def header_of(frame: bytes) -> Any:
+    """The header of a frame, without a look at its batch.
+
+    Raises:
+        ValueError: the bytes do not begin as a frame.
+    """
+    try:
+        with pa.ipc.open_stream(frame) as reader:
+            return _header(reader.schema)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"no frame of columns: {error}") from None
+
+
+def _header(schema: pa.Schema) -> Any:
+    return json.loads((schema.metadata or {}).get(_KEY, b"null"))
 
 
 def _folded(field: pa.Field, column: pa.Array) -> tuple[pa.Field, pa.Array]:

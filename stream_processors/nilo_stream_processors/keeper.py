@@ -9,14 +9,16 @@ from typing import Any
 from faust.types import TP
 
 from nilo_stream_processors.aggregator import Aggregator
+from nilo_stream_processors.consumer_thread import lease_clock
 from nilo_stream_processors.merger import Merger
 from nilo_stream_processors.outbox import LostError, Outbox
 from nilo_stream_processors.reporter import Reporter
-from nilo_stream_processors.transport import lease_clock
 
-# With much to catch up, nobody waits for what lies between: state is written that seldom.
-BEHIND_SECONDS = 5.0
+# A pause between two writes lasts so long at most.
 LONGEST_PAUSE = 10.0
+# With much to catch up, nobody waits for what lies between: a pause lasts so many times what the
+# write before it took, and so long at least.
+BEHIND_TIMES, BEHIND_SECONDS = 9.0, 5.0
 # Windows that are not final are shown so often at most, and showing them takes a tenth of the time.
 SHOW_SECONDS, SHOW_SHARE = 1.0, 0.1
 # For so long our partitions must be ours when a write begins.
@@ -101,10 +103,15 @@ class Keeper:
         self._app.consumer.rejoin()
 
     def _due(self) -> float:
-        """When state is to be written again: writing takes half of the time at most."""
+        """When state is to be written again: after a pause that grows with what writing takes.
+
+        Writing has half of the time at most, and with much to catch up a tenth; it has more only
+        when that would make the pause longer than LONGEST_PAUSE.
+        """
+        pause = self._took
         if self._aggregator.is_behind():
-            return self._written + max(BEHIND_SECONDS, min(9 * self._took, LONGEST_PAUSE))
-        return self._written + min(self._took, LONGEST_PAUSE)
+            pause = max(BEHIND_TIMES * self._took, BEHIND_SECONDS)
+        return self._written + min(pause, LONGEST_PAUSE)
 
     def delivered(self) -> int:
         """How many messages of state and results the broker has taken."""

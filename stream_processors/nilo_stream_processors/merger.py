@@ -14,14 +14,13 @@ from faust.types import TP
 
 from nilo_schemas.catalogue import Catalogue
 from nilo_schemas.contracts import contract
-from nilo_schemas.dead_letters import dead_letter_headers, dead_letter_topic
 from nilo_schemas.errors import Reason
 from nilo_schemas.framing import frame
 from nilo_schemas.registry import Registry
 from nilo_schemas.results import PARTIALS_TOPIC, MetricWindow
 from nilo_schemas.settings import Settings
 from nilo_stream_processors.aggregator import MARKS
-from nilo_stream_processors.counters import SINK, Counters
+from nilo_stream_processors.counters import Counters
 from nilo_stream_processors.engine import merged
 from nilo_stream_processors.engine import partials as arrow
 from nilo_stream_processors.engine.merge import (
@@ -39,10 +38,11 @@ from nilo_stream_processors.engine.merged import Published
 from nilo_stream_processors.engine.partials import Partials
 from nilo_stream_processors.engine.series import SEPARATOR, labels_of
 from nilo_stream_processors.engine.window_rows import WindowRows
+from nilo_stream_processors.fetch import Chunk
 from nilo_stream_processors.frames import from_frame, in_parts, to_frame
 from nilo_stream_processors.outbox import Outbox
+from nilo_stream_processors.refusals import Refusals
 from nilo_stream_processors.statelog import StateLog, Stored
-from nilo_stream_processors.transport import Chunk
 
 _PLAIN = re.compile(r"[ !#-\[\]-~\0]*").fullmatch
 _LATE = "these windows were forgotten: their grace was over when the source partition woke"
@@ -61,12 +61,12 @@ class Merger:
         outbox: Outbox,
         counters: Counters,
     ) -> None:
-        self._app, self._catalogue, self._registry = app, catalogue, registry
+        self._catalogue, self._registry = catalogue, registry
         self._outbox, self._counters = outbox, counters
         self._partitions, self._grace = settings.partitions, round(settings.grace * 1e6)
-        self._prefix = settings.topic_prefix
-        self.topic = self._prefix + PARTIALS_TOPIC
-        self._windows_topic = self._prefix + MetricWindow.kafka_topic
+        self._refusals = Refusals(outbox, counters, settings.topic_prefix)
+        self.topic = settings.topic_prefix + PARTIALS_TOPIC
+        self._windows_topic = settings.topic_prefix + MetricWindow.kafka_topic
         self._contract = json.dumps(contract(MetricWindow))
         self._states: dict[int, MergeState] = {}
         self._offsets: dict[int, int] = {}
@@ -94,13 +94,14 @@ class Merger:
         for record in chunk.records:
             try:
                 batch, header = from_frame(record.value or b"", arrow.SCHEMA)
-                _add_marks(marks, header[MARKS])
+                found = _marks(header[MARKS])
             except (ValueError, TypeError, KeyError) as error:
                 self._refuse(tp, record.offset, record.value, Reason.CORRUPT, str(error))
             else:
                 parts.append(arrow.from_arrow(batch))
+                _add_marks(marks, found)
         take(state, Partials.joined(parts), marks, self._grace)
-        self._offsets[tp.partition] = chunk.offset
+        self._offsets[tp.partition] = max(chunk.offset, self._offsets.get(tp.partition, -1))
         for late in state.refused:
             value = to_frame(arrow.to_arrow(late), {MARKS: []})
             self._refuse(tp, chunk.offset, value, Reason.LATE, _LATE)
@@ -109,20 +110,7 @@ class Merger:
     def _refuse(
         self, tp: TP, offset: int, value: bytes | None, reason: Reason, detail: str
     ) -> None:
-        headers = dead_letter_headers(
-            None,
-            topic=tp.topic,
-            partition=tp.partition,
-            offset=offset,
-            connector=SINK,
-            stage="TRANSFORMATION",
-            reason=reason,
-            detail=detail,
-        )
-        self._outbox.send(
-            dead_letter_topic(self.topic, self._prefix), None, value, headers=headers, fenced=False
-        )
-        self._counters.dead_letter(PARTIALS_TOPIC, reason)
+        self._refusals.send(tp, offset, value, stage="TRANSFORMATION", reason=reason, detail=detail)
 
     def _state(self, partition: int) -> MergeState:
         if partition not in self._states:
@@ -189,29 +177,36 @@ class Merger:
 
     def _restore(self, partition: int, kept: list[Stored]) -> None:
         state, header = self._state(partition), kept[-1].header
-        _add_marks(state.marks, header["marks"])
+        state.marks.update(_marks(header["marks"]))
         state.passed.update(header["passed"])
         self._offsets[partition] = header["offset"]
-        partials = [
-            arrow.from_arrow(s.batch) for s in kept if s.batch.schema.names == arrow.SCHEMA.names
-        ]
-        rows = [
-            (WindowRows.from_arrow(s.batch), s.last)
-            for s in kept
-            if s.batch.schema.names != arrow.SCHEMA.names
-        ]
-        again = np.concatenate([np.full(len(one), last) for one, last in rows])
-        joined = WindowRows.joined([one for one, _ in rows])
-        restore(state, Partials.joined(partials).newest(), joined, again, self._grace)
+        partials, windows, again = [], [], []
+        for one in kept:
+            if one.batch.schema.names == arrow.SCHEMA.names:
+                partials.append(arrow.from_arrow(one.batch))
+            else:
+                windows.append(WindowRows.from_arrow(one.batch))
+                again.append(np.full(len(windows[-1]), one.last))
+        restore(
+            state,
+            Partials.joined(partials).newest(),
+            WindowRows.joined(windows),
+            np.concatenate(again),
+            self._grace,
+        )
 
 
-def _add_marks(marks: dict[Source, Mark], found: list[list[Any]]) -> None:
-    """Marks as they stand in a header; a newer one of a source replaces the older one."""
-    for topic, partition, *mark in found:
-        new = Mark(*mark)
-        old = marks.get((topic, partition))
+def _marks(found: list[list[Any]]) -> dict[Source, Mark]:
+    """Marks as they stand in a header."""
+    return {(topic, partition): Mark(*mark) for topic, partition, *mark in found}
+
+
+def _add_marks(marks: dict[Source, Mark], found: dict[Source, Mark]) -> None:
+    """Add marks; a newer one of a source replaces the older one."""
+    for source, new in found.items():
+        old = marks.get(source)
         if old is None or old.last_offset <= new.last_offset:
-            marks[topic, partition] = new
+            marks[source] = new
 
 
 def _keys(windows: Published) -> Iterator[bytes]:

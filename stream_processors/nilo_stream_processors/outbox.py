@@ -12,7 +12,7 @@ from nilo_schemas.clients import kafka_config
 from nilo_schemas.dead_letters import Header
 from nilo_schemas.errors import NiloError, UnreachableError
 from nilo_schemas.settings import Settings
-from nilo_stream_processors.transport import DELIVERY_SECONDS, lease_clock
+from nilo_stream_processors.consumer_thread import DELIVERY_SECONDS, lease_clock
 
 FLUSH_SECONDS = 0.5
 # How many messages are handed over on one look at the clock: a few hundred microseconds.

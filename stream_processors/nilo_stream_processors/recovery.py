@@ -42,6 +42,9 @@ class Recovering(Recovery):
     """Faust's recovery with `Progress` in the log, in the place of its tables of offsets."""
 
     progress: Progress | None = None
+    # The generation of the consumer group whose partitions were recovered last. Faust's own of the
+    # app may be newer: the thread that talks to the broker sets it when the next rebalance ends.
+    recovered_generation = 0
 
     async def _seek_offsets(self, consumer: Any, tps: Any, offsets: Any, title: str) -> None:
         # The one place between knowing the offsets and reading; Faust offers no hook there.
@@ -52,6 +55,7 @@ class Recovering(Recovery):
 
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
         """All is read: rebuild the state from it, and go on with the streams."""
+        self.recovered_generation = generation_id
         await super().on_recovery_completed(generation_id)
         if self.progress is not None:
             self.log.info(self.progress.done())

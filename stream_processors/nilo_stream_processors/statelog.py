@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NamedTuple
 
 import faust
 import pyarrow as pa
 
 from nilo_stream_processors.changelog import Changelog
-from nilo_stream_processors.frames import from_frame, to_frame
+from nilo_stream_processors.frames import from_frame, header_of, to_frame
 from nilo_stream_processors.journal import Journal, Part, Stamp, chains, next_epoch
 from nilo_stream_processors.outbox import Outbox
 
@@ -35,8 +35,8 @@ class StateLog:
         self._journals: dict[str, Journal] = {}
         self._stale: dict[str, list[tuple[int, bytes]]] = {}
 
-    def on_recovered(self, callback: Any) -> None:
-        """Call an async function after each recovery, before reading goes on."""
+    def on_recovered(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """See `Changelog.on_recovered`."""
         self._changelog.on_recovered(callback)
 
     def recovered(self) -> dict[str, list[Stored]]:
@@ -45,10 +45,11 @@ class StateLog:
         where: dict[Stamp, int] = {}
         for partition, key, frame in self._changelog.entries():
             stamp = Stamp.from_bytes(key)
-            _, header = from_frame(frame)
+            # Most of what is there may be of owners before the last: of those, no more is read.
+            header = header_of(frame)
             parts[stamp.name].append(Part(stamp, header["generation"], header["parts"], frame))
             where[stamp] = partition
-        generation = int(self._app.consumer_generation_id)
+        generation = self._generation()
         self._journals, self._stale = {}, {}
         for name, mine in parts.items():
             self._journals[name] = Journal(name, next_epoch(mine, generation))
@@ -71,8 +72,7 @@ class StateLog:
     ) -> None:
         """Write a generation; it is with the broker when the outbox is flushed."""
         if name not in self._journals:
-            epoch = next_epoch([], int(self._app.consumer_generation_id))
-            self._journals[name] = Journal(name, epoch)
+            self._journals[name] = Journal(name, next_epoch([], self._generation()))
         journal = self._journals[name]
         if not snapshot:
             # The snapshot of this epoch is with the broker: what was there before may go.
@@ -84,6 +84,10 @@ class StateLog:
             frame = to_frame(batch, header)
             journal.wrote(len(frame), snapshot=snapshot)
             self._changelog.put(partition, stamp.to_bytes(), frame)
+
+    def _generation(self) -> int:
+        # Who writes what an older generation has recovered must not pass for a newer owner.
+        return int(self._app.tables.recovery.recovered_generation)
 
 
 def _stored(generations: list[list[Part]]) -> Iterator[Stored]:

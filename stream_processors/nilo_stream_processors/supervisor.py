@@ -137,6 +137,7 @@ class _Supervisor:
     async def run(self, workers: Sequence[Worker]) -> int:
         """See `supervise`."""
         tasks = [self._tend_or_stop_all(worker) for worker in workers]
+        # All have ended before the first failure is told.
         ends = await asyncio.gather(*tasks, return_exceptions=True)
         for end in ends:
             if isinstance(end, BaseException):
@@ -146,7 +147,7 @@ class _Supervisor:
     async def _tend_or_stop_all(self, worker: Worker) -> bool:
         try:
             return await self._tend(worker)
-        except BaseException:
+        except Exception:
             self._request_stop()
             raise
 

@@ -24,8 +24,8 @@ from typing import IO, Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from confluent_kafka import OFFSET_END, ConsumerGroupState
 from confluent_kafka import Consumer as RawConsumer
-from confluent_kafka import ConsumerGroupState
 from confluent_kafka import Producer as RawProducer
 from confluent_kafka import TopicPartition as RawPartition
 from confluent_kafka.admin import AdminClient
@@ -37,9 +37,9 @@ from nilo_schemas.families import LlmEvent
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
 from nilo_stream_processors.fetch import CHUNK_BYTES, fetch
-from nilo_stream_processors.transport import IN_HAND_BYTES
+from nilo_stream_processors.handed_out import IN_HAND_BYTES
 from tests.integration.programs import free_port, running, wait_for
-from tests.integration.test_processors import call
+from tests.integration.test_processors import call, calls
 from tests.integration.windows import newest_windows
 
 pytestmark = pytest.mark.integration
@@ -247,6 +247,25 @@ def test_a_worker_that_is_stopped_under_load_commits_all_that_it_has_done(
     assert begun[0] == read[1] != "0"
 
 
+def test_a_partition_whose_end_brings_no_event_holds_up_nobody(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Two end with the mark of a transaction; one has lost all that it had to retention."""
+    topic, schema_id = settings.topic_prefix + TOPIC, Registry(settings).schema_id(LlmEvent)
+    value = encode(call(1), schema_id)
+    producer = raw_producer(settings, transactional_id=uuid.uuid4().hex)
+    producer.init_transactions()
+    producer.begin_transaction()
+    for partition in (0, 1, 2):
+        producer.produce(topic, value, partition=partition)
+    producer.commit_transaction(30)
+    admin, deleted = AdminClient(kafka_config(settings)), RawPartition(topic, 2, OFFSET_END)
+    admin.delete_records([deleted])[deleted].result(30)
+
+    with running(settings, "process", "--metrics-port", free_port(), log=tmp_path / "process.log"):
+        wait_for("the final window", lambda: calls(settings) == {0.0: 2})
+
+
 @contextmanager
 def registry_without_schemas(settings: Settings) -> Iterator[str]:
     """A way to the registry on which questions for a schema by its id are never answered."""
@@ -349,3 +368,21 @@ def test_a_consumer_that_falls_silent_is_found_out(settings: Settings, tmp_path:
         worker.kill()
         worker.wait()
     assert set(behind.values()) == {100}
+
+
+def test_a_worker_whose_state_cannot_be_read_back_says_so_and_ends(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """It must not go on with the state that it has, or with none."""
+    fill(settings, 400)
+    port, log = free_port(), tmp_path / "process.log"
+    with running(settings, "process", "--metrics-port", port, log=log):
+        wait_for("the commit", lambda: committed(settings) == 400)
+    producer = raw_producer(settings)
+    producer.produce(f"{group_of(settings)}-sources-changelog", b"no state", b"no stamp")
+    assert producer.flush(30) == 0
+
+    with running(settings, "process", "--metrics-port", port, log=log) as worker:
+        assert worker.wait(90) == 1
+
+    assert "sources: the state cannot be read back" in log.read_text()

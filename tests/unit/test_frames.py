@@ -17,7 +17,7 @@ from nilo_stream_processors.engine.merge import Mark, merge_state, take
 from nilo_stream_processors.engine.partials import Partials
 from nilo_stream_processors.engine.tallies import Bins
 from nilo_stream_processors.engine.window_rows import WindowRows
-from nilo_stream_processors.frames import from_frame, in_parts, to_frame
+from nilo_stream_processors.frames import from_frame, header_of, in_parts, to_frame
 from tests.property.engine_cases import METRICS
 from tests.property.strategies import SHORT, text
 from tests.unit.engine_runs import Stage1, call, measured
@@ -64,10 +64,17 @@ def surprises(*frames: bytes) -> set[str]:
 def test_a_batch_and_its_header_come_back(header: dict[str, object]) -> None:
     sent = partials()
 
-    batch, found = from_frame(to_frame(arrow.to_arrow(sent), header), arrow.SCHEMA)
+    frame = to_frame(arrow.to_arrow(sent), header)
+    batch, found = from_frame(frame, arrow.SCHEMA)
 
     assert columns(arrow.from_arrow(batch)) == columns(sent)
-    assert found == header
+    assert found == header_of(frame) == header
+
+
+@pytest.mark.parametrize("frame", [b"", b"no frame", to_frame(arrow.to_arrow(partials()), {})[:99]])
+def test_a_header_needs_a_frame(frame: bytes) -> None:
+    with pytest.raises(ValueError, match="no frame"):
+        header_of(frame)
 
 
 @pytest.mark.parametrize("rows", [slice(0, 0), slice(0, 1), slice(3, 9)])

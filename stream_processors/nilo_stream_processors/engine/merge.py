@@ -122,6 +122,12 @@ def watermark(state: MergeState, topic: str, partitions: int) -> int:
     return min((mark.watermark for mark in known if not mark.idle), default=SILENT)
 
 
+def _watermarks(state: MergeState, partitions_of: Callable[[str], int]) -> dict[str, int]:
+    """The watermark of each topic that a metric reads."""
+    topics = {merge.metric.event for merges in state.metrics.values() for merge in merges}
+    return {topic: watermark(state, topic, partitions_of(topic)) for topic in sorted(topics)}
+
+
 def publish(
     state: MergeState, partitions_of: Callable[[str], int], *, provisional: bool = True
 ) -> Iterator[Published]:
@@ -133,13 +139,10 @@ def publish(
         partitions_of: the number of partitions of a topic; all of them must have reported.
         provisional: whether windows that are not final are due as well.
     """
-    marks: dict[str, int] = {}
+    marks = _watermarks(state, partitions_of)
     for merges in state.metrics.values():
         for merge in merges:
-            topic = merge.metric.event
-            if topic not in marks:
-                marks[topic] = watermark(state, topic, partitions_of(topic))
-            yield from merge.publish(marks[topic], provisional=provisional)
+            yield from merge.publish(marks[merge.metric.event], provisional=provisional)
 
 
 def forget(state: MergeState, partitions_of: Callable[[str], int], grace: int) -> None:
@@ -147,8 +150,7 @@ def forget(state: MergeState, partitions_of: Callable[[str], int], grace: int) -
 
     Silence forgets nothing: the next event may be as old as the last one.
     """
-    for topic in {merge.metric.event for merges in state.metrics.values() for merge in merges}:
-        mark = watermark(state, topic, partitions_of(topic))
+    for topic, mark in _watermarks(state, partitions_of).items():
         if mark != SILENT:
             state.passed[topic] = max(mark, state.passed.get(topic, 0))
     for merges in state.metrics.values():

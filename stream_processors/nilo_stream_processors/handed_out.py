@@ -1,0 +1,105 @@
+"""What was handed out to the agents: how many bytes are in hand, and how far it is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from faust.types import TP, ConsumerMessage
+
+from nilo_stream_processors.fetch import CHUNK_BYTES
+from nilo_stream_processors.liveness import Standing
+
+# Of each topic: one chunk in work and one that waits. No more is fetched until one is done.
+IN_HAND_BYTES = 2 * CHUNK_BYTES
+# A chunk counts as so much, however small: else thousands of them could wait.
+LEAST_BYTES = 64 * 1024
+
+
+class HandedOut:
+    """The chunks that were handed out since the flow began, and what the broker has confirmed.
+
+    Args:
+        delivered: how many messages of state and results the broker has taken of us so far.
+    """
+
+    def __init__(self, delivered: Callable[[], int]) -> None:
+        self._delivered = delivered
+        self._messages: list[ConsumerMessage] = []
+        # The offset behind the newest chunk.
+        self._ends: dict[TP, int] = {}
+        # Faust's own note of what is committed also holds what failed to be.
+        self._confirmed: dict[TP, int] = {}
+        # What was delivered in the longest write of state since a commit was confirmed, and what
+        # there was before the write that is under way.
+        self._written = 0
+        self._before: int | None = None
+
+    def add(self, message: ConsumerMessage) -> None:
+        """Note a message whose value is a chunk."""
+        self._messages.append(message)
+        self._ends[message.tp] = message.offset + 1
+
+    def forget(self) -> None:
+        """The flow has stopped: what waited in the agents' queues is gone, and is read again."""
+        self._messages.clear()
+        self._ends.clear()
+
+    def in_hand(self) -> dict[TP, int]:
+        """The bytes of each partition that are not done."""
+        self._messages = [message for message in self._messages if not message.acked]
+        found: dict[TP, int] = {}
+        for message in self._messages:
+            # Faust declares bytes as the value of every message.
+            size: int = message.value.size  # type: ignore[union-attr]
+            found[message.tp] = found.get(message.tp, 0) + max(size, LEAST_BYTES)
+        return found
+
+    def room(self, topics: Iterable[str]) -> dict[str, int]:
+        """How many bytes of each topic may still be handed out; below zero for too many."""
+        room = dict.fromkeys(topics, IN_HAND_BYTES)
+        for tp, size in self.in_hand().items():
+            room[tp.topic] -= size
+        return room
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """While state is written, which must be before a commit."""
+        self._before = self._delivered()
+        try:
+            yield
+        finally:
+            self._before = None
+
+    def confirm(self, offsets: Mapping[TP, int]) -> None:
+        """The broker has confirmed a commit."""
+        self._confirmed.update(offsets)
+        self._written = 0
+
+    def begin_at(self, committed: Mapping[TP, int | None]) -> None:
+        """The broker has told what is committed."""
+        self._confirmed = {tp: offset or 0 for tp, offset in committed.items()}
+
+    def standings(self, ends: Mapping[TP, int], positions: Mapping[TP, int]) -> dict[str, Standing]:
+        """How far each partition is.
+
+        What was handed out gets on by being committed, which it is when it is done and its state
+        is written, and by each message of that state, of which there may be many. While all that
+        was handed out is committed, the reader's position counts (not every offset brings one).
+
+        Args:
+            ends: the offsets at which the partitions end.
+            positions: the offsets that are fetched next, of those that have one.
+        """
+        if self._before is not None:
+            self._written = max(self._written, self._delivered() - self._before)
+        return {
+            f"{tp.topic}/{tp.partition}": self._standing(tp, positions.get(tp), end)
+            for tp, end in ends.items()
+        }
+
+    def _standing(self, tp: TP, position: int | None, end: int) -> Standing:
+        done = self._confirmed.get(tp, 0)
+        if self._ends.get(tp, 0) > done:
+            return Standing((done, self._written), max(end - done, 1))
+        return Standing((done, position), max(end - (position or 0), 0))

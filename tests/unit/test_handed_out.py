@@ -1,0 +1,57 @@
+"""What is in hand, and what counts as getting on."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from faust.types import TP, ConsumerMessage
+
+from nilo_stream_processors.fetch import Chunk
+from nilo_stream_processors.handed_out import IN_HAND_BYTES, LEAST_BYTES, HandedOut
+
+ONE, TWO = TP("t", 0), TP("t", 1)
+
+
+def message(tp: TP, offset: int, size: int = 0) -> ConsumerMessage:
+    """The message of a chunk whose last record has this offset."""
+    chunk = Chunk([SimpleNamespace(offset=offset)], size, 0)
+    return ConsumerMessage(
+        tp.topic, tp.partition, offset, 0.0, 0, None, None, cast("Any", chunk), None, tp=tp
+    )
+
+
+def test_what_is_done_makes_room() -> None:
+    handed = HandedOut(lambda: 0)
+    large, small, other = message(ONE, 4, IN_HAND_BYTES), message(ONE, 5), message(TWO, 0)
+    for one in (large, small, other):
+        handed.add(one)
+
+    assert handed.in_hand() == {ONE: IN_HAND_BYTES + LEAST_BYTES, TWO: LEAST_BYTES}
+    assert handed.room(["t", "u"]) == {"t": -2 * LEAST_BYTES, "u": IN_HAND_BYTES}
+    large.acked = True
+    assert handed.room(["t"]) == {"t": IN_HAND_BYTES - 2 * LEAST_BYTES}
+    handed.forget()
+    assert handed.in_hand() == {}
+
+
+def test_what_is_handed_out_gets_on_by_commits_and_by_what_is_written_for_them() -> None:
+    delivered = 100
+    handed = HandedOut(lambda: delivered)
+    handed.begin_at({ONE: 3, TWO: None})
+
+    def mark(position: int = 10) -> tuple[object, int | None]:
+        standing = handed.standings({ONE: 20}, {ONE: position})["t/0"]
+        return standing.mark, standing.left
+
+    assert mark() == ((3, 10), 10)  # nothing is handed out: the position counts
+    handed.add(message(ONE, 9))
+    assert mark() == mark(15) == ((3, 0), 17)
+    with handed.writing():
+        delivered = 107
+        assert mark() == ((3, 7), 17)
+    with handed.writing():
+        delivered = 110
+        assert mark() == ((3, 7), 17)  # less than in the longest write: no news
+    handed.confirm({ONE: 10})
+    assert mark(15) == ((10, 15), 5)
