@@ -170,14 +170,19 @@ def _by_series(found: Iterable[MetricWindow]) -> dict[str, list[MetricWindow]]:
 
 
 def gapless(series: Sequence[tuple[MetricWindow, float | None]]) -> list[float | None]:
-    """The newest values of a series in time order, None for each window that is missing."""
-    newest, length = (
-        series[-1][0].window_start,
-        series[-1][0].window_end - series[-1][0].window_start,
-    )
+    """The newest values of a series in time order, None for each window that is missing.
+
+    No session is missing: they begin at any time.
+    """
+    from nilo_schemas.windows import parse_window
+
+    newest = series[-1][0]
+    kind = parse_window(newest.window)
+    if kind.kind == "session":
+        return [value for _, value in series[-WIDTH:]]
     values: list[float | None] = [None] * WIDTH
     for each, value in series:
-        back = (newest - each.window_start) // length
+        back = (newest.window_start - each.window_start) // kind.hop
         if back < WIDTH:
             values[WIDTH - 1 - back] = value
     begin = next((place for place, value in enumerate(values) if value is not None), WIDTH)
