@@ -86,7 +86,8 @@ def windows(
     elif found:
         _show(found, aggregate, rows)
     else:
-        print(f"no final windows of {name} in {store.value} yet", file=sys.stderr)
+        asked = ", or none that match" if where or since or as_of else ""
+        print(f"no final windows of {name} in {store.value} yet{asked}", file=sys.stderr)
 
 
 def _read(settings: Settings, name: str, store: Store, **asked: Any) -> list[MetricWindow]:
@@ -125,7 +126,8 @@ def _show(found: Sequence[MetricWindow], aggregate: str | None, rows: int) -> No
     columns = [name for name in _COLUMNS if any(row.get(name) is not None for row in table)]
     show_rows(table, columns, as_json=False)
     chosen, unit = aggregate or _usual(found), found[0].unit
-    print(f"{chosen} of {len(found):,} windows of {found[0].window}, each line from its lowest up:")
+    number = f"{len(found):,} window{'s' if len(found) > 1 else ''}"
+    print(f"{chosen} of {number} of {found[0].window}, each line from its lowest up:")
     for dimensions, series in _by_series(found).items():
         values = gapless([(each, value_of(each, chosen)) for each in series[-WIDTH:]])
         told = f"{_span(values)} {_unit(chosen, unit)}".rstrip()
