@@ -85,8 +85,10 @@ def process(
 
 def _run_workers(ctx: typer.Context, settings: Settings, host: str, ports: range) -> int:
     """Run a worker on each port until Ctrl-C or SIGTERM; returns the exit code."""
+    from nilo_schemas.catalogue_files import load_catalogue
     from nilo_stream_processors.supervisor import Worker, supervise
 
+    load_catalogue(settings.catalogue)  # what no worker could start with is told here, once
     _log_to_stderr()
     # -P: a file of the user's in this folder must not stand in for a module of the same name.
     nilo = [sys.executable, "-P", "-m", "nilo_cli"]

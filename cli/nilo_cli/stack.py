@@ -42,6 +42,8 @@ def up(
     from nilo_schemas.registry import Registry
     from nilo_schemas.topics import create_topics
 
+    if brokers not in (None, 1, 3):
+        raise UsageError(f"--brokers {brokers}: 1 (a single broker) or 3 (a replicated cluster)")
     ports = {"kafka-1": kafka_port, "registry": registry_port, "postgres": postgres_port}
     _start(ctx, brokers, {name: port for name, port in ports.items() if port is not None})
     settings = settings_of(ctx)  # not before: `_start` has written the run file

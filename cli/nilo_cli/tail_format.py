@@ -178,10 +178,11 @@ def _facts(family: type[Event]) -> set[str]:
 def _window_line(window: MetricWindow) -> str:
     span = f"[{window.window_start:%H:%M:%S}, {window.window_end:%H:%M:%S})"
     values: dict[str, Any] = {"count": window.count, "errors": window.errors, "mean": window.mean}
-    facts = _pairs({**values, **window.quantiles}.items())
+    facts = f"{_pairs({**values, **window.quantiles}.items())}  {window.unit}"
+    told = "withdrawn" if window.withdrawn else facts
     state = "final" if window.final else "so far"
     dimensions = _pairs(window.dimensions.items())
-    return f"{span}  {window.metric}  {dimensions}  {facts}  {window.unit}  {state}"
+    return f"{span}  {window.metric}  {dimensions}  {told}  {state}"
 
 
 def _pairs(items: Iterable[tuple[str, Any]]) -> str:

@@ -95,7 +95,8 @@ def frame_lines(frame: Frame) -> Iterator[str]:
         yield _partial_line(partial)
     for mark in frame.marks:
         idle = "  idle" if mark["idle"] else ""
-        yield f"{_place(mark['source'])}  watermark {mark['watermark']}{idle}"
+        told = f"watermark {mark['watermark']}" if mark["watermark"] != _NONE else "no events yet"
+        yield f"{_place(mark['source'])}  {told}{idle}"
 
 
 def _partial_line(partial: dict[str, Any]) -> str:
@@ -110,6 +111,9 @@ def _partial_line(partial: dict[str, Any]) -> str:
         f"[{start:%H:%M:%S}, {end:%H:%M:%S}{closing}  {partial['metric']}  {labels}  {counted}"
         f"  from {_place(partial['source'])}"
     )
+
+
+_NONE = _time(0)  # the watermark before the first event
 
 
 def _place(source: dict[str, Any]) -> str:

@@ -86,7 +86,8 @@ def windows(
     elif found:
         _show(found, aggregate, rows)
     else:
-        print(f"no final windows of {name} in {store.value} yet", file=sys.stderr)
+        asked = ", or none that match" if where or since or as_of else ""
+        print(f"no final windows of {name} in {store.value} yet{asked}", file=sys.stderr)
 
 
 def _read(settings: Settings, name: str, store: Store, **asked: Any) -> list[MetricWindow]:
@@ -125,7 +126,8 @@ def _show(found: Sequence[MetricWindow], aggregate: str | None, rows: int) -> No
     columns = [name for name in _COLUMNS if any(row.get(name) is not None for row in table)]
     show_rows(table, columns, as_json=False)
     chosen, unit = aggregate or _usual(found), found[0].unit
-    print(f"{chosen} of {len(found):,} windows of {found[0].window}, each line from its lowest up:")
+    number = f"{len(found):,} window{'s' if len(found) > 1 else ''}"
+    print(f"{chosen} of {number} of {found[0].window}, each line from its lowest up:")
     for dimensions, series in _by_series(found).items():
         values = gapless([(each, value_of(each, chosen)) for each in series[-WIDTH:]])
         told = f"{_span(values)} {_unit(chosen, unit)}".rstrip()
@@ -170,14 +172,19 @@ def _by_series(found: Iterable[MetricWindow]) -> dict[str, list[MetricWindow]]:
 
 
 def gapless(series: Sequence[tuple[MetricWindow, float | None]]) -> list[float | None]:
-    """The newest values of a series in time order, None for each window that is missing."""
-    newest, length = (
-        series[-1][0].window_start,
-        series[-1][0].window_end - series[-1][0].window_start,
-    )
+    """The newest values of a series in time order, None for each window that is missing.
+
+    No session is missing: they begin at any time.
+    """
+    from nilo_schemas.windows import parse_window
+
+    newest = series[-1][0]
+    kind = parse_window(newest.window)
+    if kind.kind == "session":
+        return [value for _, value in series[-WIDTH:]]
     values: list[float | None] = [None] * WIDTH
     for each, value in series:
-        back = (newest - each.window_start) // length
+        back = (newest.window_start - each.window_start) // kind.hop
         if back < WIDTH:
             values[WIDTH - 1 - back] = value
     begin = next((place for place, value in enumerate(values) if value is not None), WIDTH)

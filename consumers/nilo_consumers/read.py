@@ -84,6 +84,8 @@ def windows_postgres(
 ) -> list[MetricWindow]:
     """The newest revision of each final window of a metric, oldest window first.
 
+    Windows whose newest revision is withdrawn are left out.
+
     Args:
         settings: where the database is.
         metric: its name in the catalogue.
@@ -103,11 +105,13 @@ def windows_postgres(
     query = sql.SQL(
         'SELECT * FROM (SELECT DISTINCT ON (window_start, "window", dimensions) {} FROM {}'
         ' WHERE {} ORDER BY window_start, "window", dimensions, revision DESC) newest'
+        " WHERE NOT {}"
         ' ORDER BY window_start, "window", dimensions::text'
     ).format(
         sql.SQL(", ").join(map(sql.Identifier, arrow_schema(MetricWindow).names)),
         sql.Identifier(settings.database_schema, table_name(WINDOWS)),
         sql.SQL(" AND ").join(_CONDITIONS[name] for name in values),
+        _WITHDRAWN,
     )
     return [MetricWindow.model_validate(row) for row in _select(settings, query, values)]
 
@@ -148,7 +152,7 @@ def _newest(windows: list[MetricWindow]) -> list[MetricWindow]:
     for each in sorted(windows, key=lambda each: each.revision):
         series = tuple(sorted(each.dimensions.items()))
         newest[each.window_start, each.window, series] = each
-    return [newest[key] for key in sorted(newest)]
+    return [newest[key] for key in sorted(newest) if not newest[key].withdrawn]
 
 
 _IN_RANGES = """
@@ -156,6 +160,7 @@ _IN_RANGES = """
         AS asked (number, first, beyond)
     ON kafka_partition = number AND kafka_offset >= first AND kafka_offset < beyond
 """
+_WITHDRAWN = sql.SQL("(count = 0)")  # as `MetricWindow.withdrawn`
 _CONDITIONS = {
     "metric": sql.SQL("metric = %(metric)s"),
     "window": sql.SQL('"window" = %(window)s'),

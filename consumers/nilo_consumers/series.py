@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
 from nilo_consumers.names import labels_of, metric_name
+from nilo_consumers.tally import Tally
 from nilo_schemas.results import MetricWindow
+from nilo_schemas.windows import Window, parse_window
 
 EXPIRES = timedelta(minutes=15)
-_COUNTED_BACK = timedelta(hours=1)  # a revision of an older window is no longer counted
 _IN_UNIT = ("sum", "min", "max", "mean")
 _PLAIN = ("count", "errors", "rate", "error_ratio")
+_COUNTED_FIRST = ("tumbling", "session", "hopping")
 SeriesKey = tuple[str, str, tuple[tuple[str, str], ...]]
 
 
 @dataclass
 class _Series:
+    kind: Window
     newest: MetricWindow
     updated: float
-    events: int = 0
-    errors: int = 0
-    counted: dict[datetime, tuple[int, int]] = field(default_factory=dict)
+    tally: Tally
 
 
 class WindowCollector(Collector):
@@ -55,22 +56,26 @@ class WindowCollector(Collector):
         """The gauges and counters, one Metric for each name."""
         with self._lock:
             self._expire(self._clock())
-            held = [(one.newest, one.events, one.errors) for one in self._series.values()]
+            held = [(one.kind, one.newest, one.tally.shown()) for one in self._series.values()]
         families: dict[str, Metric] = {}
-        for newest, _, _ in held:
-            _gauges(families, newest)
-        for newest, events, errors in _shortest(held):
-            _counters(families, newest, events, errors)
+        for _, newest, _ in held:
+            if not newest.withdrawn:
+                _gauges(families, newest)
+        for newest, counted in _counted(held):
+            _counters(families, newest, *counted)
         yield from families.values()
 
     def _add(self, window: MetricWindow, now: float) -> None:
         key = (window.metric, window.window, tuple(sorted(window.dimensions.items())))
-        series = self._series.setdefault(key, _Series(window, now))
+        series = self._series.get(key)
+        if series is None:
+            kind = _kind(window)
+            series = self._series[key] = _Series(kind, window, now, Tally(kind))
         series.updated = now
-        if window.window_start >= series.newest.window_start:
+        if _follows(window, series.newest):
             series.newest = window
         if window.final:
-            _count(series, window)
+            series.tally.add(window)
 
     def _expire(self, now: float) -> None:
         limit = now - EXPIRES.total_seconds()
@@ -78,31 +83,40 @@ class WindowCollector(Collector):
             del self._series[key]
 
 
-def _count(series: _Series, window: MetricWindow) -> None:
-    """Add what this revision has more than the one counted before, so each event counts once."""
-    oldest = series.newest.window_start - _COUNTED_BACK
-    if window.window_start < oldest:
-        return
-    events, errors = series.counted.get(window.window_start, (0, 0))
-    series.events += max(0, window.count - events)
-    series.errors += max(0, window.errors - errors)
-    series.counted[window.window_start] = max(window.count, events), max(window.errors, errors)
-    for start in [start for start in series.counted if start < oldest]:
-        del series.counted[start]
+def _kind(window: MetricWindow) -> Window:
+    try:
+        return parse_window(window.window)
+    except ValueError:  # of a foreign writer: its numbers are shown as they are
+        length = window.window_end - window.window_start
+        return Window(window.window, "tumbling", length, length)
 
 
-def _shortest(
-    held: list[tuple[MetricWindow, int, int]],
-) -> Iterator[tuple[MetricWindow, int, int]]:
-    """The series of each metric's shortest window: longer ones hold the same events again."""
-    lengths: dict[str, timedelta] = {}
-    for window, _, _ in held:
-        lengths[window.metric] = min(_length(window), lengths.get(window.metric, timedelta.max))
-    yield from (one for one in held if _length(one[0]) == lengths[one[0].metric])
+def _follows(window: MetricWindow, newest: MetricWindow) -> bool:
+    """Whether a window is shown from now on, instead of the newest one so far.
+
+    A session that takes in others ends with the last of them, or later, and begins earlier.
+    """
+    if window.window_start == newest.window_start:
+        return window.revision >= newest.revision
+    ends = window.window_end, newest.window_end
+    later = ends[0] > ends[1] or (ends[0] == ends[1] and window.window_start < newest.window_start)
+    return later and not window.withdrawn
 
 
-def _length(window: MetricWindow) -> timedelta:
-    return window.window_end - window.window_start
+def _counted(
+    held: list[tuple[Window, MetricWindow, tuple[int, int]]],
+) -> Iterator[tuple[MetricWindow, tuple[int, int]]]:
+    """The series of one kind of window for each metric: the others hold the same events again."""
+    chosen: dict[str, Window] = {}
+    for kind, window, _ in held:
+        chosen[window.metric] = min(kind, chosen.get(window.metric, kind), key=_rank)
+    for kind, window, counted in held:
+        if kind == chosen[window.metric]:
+            yield window, counted
+
+
+def _rank(kind: Window) -> tuple[int, timedelta, str]:
+    return _COUNTED_FIRST.index(kind.kind), kind.length, kind.text
 
 
 def _gauges(families: dict[str, Metric], window: MetricWindow) -> None:

@@ -42,7 +42,7 @@ class MetricWindow(Record):
     """One window of one series of one metric, `[window_start, window_end)`, in the metric's unit.
 
     `final` is true once the watermark has passed its end; a later one of the same window has a
-    higher `revision`.
+    higher `revision`. The newest revision says what the window is, and `withdrawn` whether it is.
     """
 
     kafka_topic: ClassVar[str] = "metrics.windows"
@@ -68,3 +68,13 @@ class MetricWindow(Record):
     revision: Count
     watermark: Time
     sources: list[SourceRange]
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether this revision says that there is no such window any more.
+
+        A session is withdrawn when its start has moved, because an earlier event came or it was
+        joined to an earlier session. Its `count` is 0, and that of no other window: one without
+        events is not published. In SQL, of the newest revisions: `count = 0`.
+        """
+        return self.count == 0

@@ -195,6 +195,12 @@ def test_a_window_tells_its_interval_and_numbers() -> None:
     assert line(seen(window(final=False)))[0].endswith("so far")
 
 
+def test_a_session_that_is_none_any_more_is_told_as_withdrawn() -> None:
+    gone = window(final=True).model_copy(update={"window": "session 10s", "count": 0})
+    told, _ = line(seen(gone))
+    assert told == "[12:00:00, 12:00:10)  llm.duration  model=m  withdrawn  final"
+
+
 def frame_bytes() -> bytes:
     """What a partition sends: panes of two series, and a session that was joined to another."""
     metrics = {

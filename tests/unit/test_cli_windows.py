@@ -62,6 +62,16 @@ def test_a_line_holds_the_newest_windows_only() -> None:
     assert gapless(many) == [float(minute) for minute in range(WIDTH, 2 * WIDTH)]
 
 
+def test_hopping_windows_stand_a_hop_apart() -> None:
+    many = [window(minute).model_copy(update={"window": "5m/1m"}) for minute in (0, 1, 3)]
+    assert gapless([(each, float(n)) for n, each in enumerate(many)]) == [0.0, 1.0, None, 2.0]
+
+
+def test_sessions_have_no_gaps() -> None:
+    many = [window(minute).model_copy(update={"window": "session 1m"}) for minute in (0, 7, 90)]
+    assert gapless([(each, float(n)) for n, each in enumerate(many)]) == [0.0, 1.0, 2.0]
+
+
 def test_series_are_kept_apart() -> None:
     found = _by_series([window(0, "b"), window(0, "a"), window(1, "b")])
     assert {name: len(series) for name, series in found.items()} == {"model=a": 1, "model=b": 2}

@@ -127,3 +127,103 @@ def test_a_taken_port_is_one_clear_line() -> None:
             serving(metrics, "127.0.0.1", port),
         ):
             pass
+
+
+# Sessions, by their first and last minute; the gap is five minutes
+
+X_5M = "[('model', 'm'), ('window', 'session 5m')]"
+
+
+def session(first: int, last: int, count: int, revision: int = 0, **more: Any) -> MetricWindow:
+    end = START + timedelta(minutes=last + 5)
+    usual: dict[str, Any] = {
+        "window": "session 5m",
+        "window_end": end,
+        "count": count,
+        "revision": revision,
+    }
+    return window(first, **(usual | more))
+
+
+def counts(collector: WindowCollector) -> tuple[float | None, float]:
+    """The number of events in the session that is shown, and in all."""
+    found = scraped(collector)
+    shown = found.get(f"nilo_llm_calls_count{X_5M}")
+    return shown, found[f"nilo_llm_calls_events_total{MODEL}"]
+
+
+def test_a_session_that_took_in_another_is_shown_instead_and_each_event_counted_once() -> None:
+    collector = WindowCollector(Clock())
+    collector.add([session(0, 1, 2), session(7, 9, 3)])
+    assert counts(collector) == (3, 5)
+    collector.add([session(0, 9, 6, 1), session(7, 9, 0, 1)])
+    assert counts(collector) == (6, 6)
+    collector.add([session(7, 9, 3)])
+    assert counts(collector) == (6, 6)
+
+
+def test_a_withdrawn_session_is_shown_no_more_though_the_other_one_is_still_to_come() -> None:
+    collector = WindowCollector(Clock())
+    collector.add([session(7, 9, 3)])
+    assert counts(collector) == (3, 3)
+    collector.add([session(7, 9, 0, 1)])
+    assert counts(collector) == (None, 3)
+    collector.add([session(4, 9, 5, final=False)])
+    assert counts(collector) == (5, 3)
+    collector.add([session(4, 9, 5)])
+    assert counts(collector) == (5, 5)
+
+
+def test_a_counter_never_falls_and_is_right_again_when_more_came() -> None:
+    """The scrape between the two messages saw the events of minute 7 twice."""
+    collector = WindowCollector(Clock())
+    collector.add([session(0, 1, 2), session(7, 9, 3), session(0, 9, 6, 1)])
+    assert counts(collector) == (6, 9)
+    collector.add([session(7, 9, 0, 1)])
+    assert counts(collector) == (6, 9)
+    collector.add([session(20, 20, 4)])
+    assert counts(collector) == (4, 10)
+
+
+def test_a_long_gap_is_remembered_until_no_session_can_be_joined() -> None:
+    """Three sessions a little more than two hours apart; the first two become one."""
+    gap = timedelta(hours=2)
+    collector = WindowCollector(Clock())
+
+    def visit(first: int, last: int, count: int, revision: int = 0) -> MetricWindow:
+        end = START + timedelta(minutes=last) + gap
+        return session(first, last, count, revision, window="session 2h", window_end=end)
+
+    collector.add([visit(0, 0, 1), visit(121, 121, 1), visit(242, 242, 1)])
+    collector.add([visit(0, 121, 3, 1), visit(121, 121, 0, 1)])
+    assert scraped(collector)[f"nilo_llm_calls_events_total{MODEL}"] == 4
+
+
+def test_sessions_of_all_series_are_counted_however_long_they_are() -> None:
+    collector = WindowCollector(Clock())
+    other = session(0, 9, 7, dimensions={"model": "n"})
+    collector.add([session(0, 1, 2), other])
+    found = scraped(collector)
+    assert found[f"nilo_llm_calls_events_total{MODEL}"] == 2
+    assert found["nilo_llm_calls_events_total[('model', 'n')]"] == 7
+
+
+def test_of_windows_equally_long_only_tumbling_ones_are_counted() -> None:
+    collector = WindowCollector(Clock())
+    hopping = window(length=5, window="5m/1m", count=50)
+    collector.add([session(0, 1, 3), hopping, window(length=5, count=10)])
+    found = scraped(collector)
+    assert found[f"nilo_llm_calls_events_total{MODEL}"] == 10
+    assert found["nilo_llm_calls_count[('model', 'm'), ('window', '5m/1m')]"] == 50
+
+
+def test_where_all_windows_hop_those_side_by_side_are_counted() -> None:
+    collector = WindowCollector(Clock())
+    collector.add([window(minute, 5, window="5m/1m", count=minute) for minute in range(7)])
+    assert scraped(collector)[f"nilo_llm_calls_events_total{MODEL}"] == 0 + 5
+
+
+def test_a_window_whose_name_means_nothing_is_shown() -> None:
+    collector = WindowCollector(Clock())
+    collector.add([window(window="fortnight")])
+    assert scraped(collector)[f"nilo_llm_calls_events_total{MODEL}"] == 10
