@@ -5,22 +5,35 @@ from __future__ import annotations
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+import pytest
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg.rows import dict_row
 
-from nilo_consumers import run_sink
+from nilo_consumers import count_parquet, count_postgres, run_sink
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.codec import encode
 from nilo_schemas.families import LlmEvent
 from nilo_schemas.record import Record
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
+from tests.integration.programs import wait_for
+
+LLM = "events.llm"
+COUNT: dict[str, Callable[..., int]] = {"postgres": count_postgres, "parquet": count_parquet}
+both_stores = pytest.mark.parametrize("store", ["postgres", "parquet"])
+
+
+def wait_count(store: str, settings: Settings, rows: int, topic: str = LLM) -> None:
+    """Wait for so many events of a topic in a store, none of them twice."""
+    wait_for(f"{rows} rows in {store}", lambda: COUNT[store](settings, topic) >= rows)
+    assert COUNT[store](settings, topic) == rows
+    assert COUNT[store](settings, topic, distinct=True) == rows
 
 
 def produce(settings: Settings, topic: str, values: Iterable[bytes], **more: Any) -> None:
@@ -51,7 +64,7 @@ def calls(settings: Settings, number: int, **more: Any) -> None:
     """Put so many LLM events, all alike, into their topic."""
     schema_id = Registry(settings).schema_id(LlmEvent)
     value = encode(LlmEvent(type="llm.call", source="test", attributes={"a": "b"}), schema_id)
-    produce(settings, "events.llm", [value] * number, **more)
+    produce(settings, LLM, [value] * number, **more)
 
 
 class Running:

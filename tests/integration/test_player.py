@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from nilo_deploy import down, start_broker, stop_broker, up
 from nilo_producers import Played, Progress, RowError, play
 from nilo_schemas.codec import decode
 from nilo_schemas.families import LlmEvent
@@ -124,24 +125,21 @@ def test_a_limit_is_kept(settings: Settings, tmp_path: Path) -> None:
 @pytest.fixture
 def own_stack(tmp_path: Path) -> Iterator[Settings]:
     """A stack whose broker the test may kill."""
-    stack = pytest.importorskip("nilo_deploy", reason="needs the extra `embedded`")
     home = tmp_path / "home"
-    stack.up(load_settings({"home": home}, env={}))
+    up(load_settings({"home": home}, env={}))
     try:
         settings = load_settings({"home": home}, env={})
         list(create_topics(settings))
         list(Registry(settings).register_all())
         yield settings
     finally:
-        stack.down(load_settings({"home": home}, env={}), delete=True)
+        down(load_settings({"home": home}, env={}), delete=True)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_broker_lost_during_a_play_loses_and_doubles_nothing(
     how: signal.Signals, own_stack: Settings, tmp_path: Path
 ) -> None:
-    from nilo_deploy import start_broker, stop_broker  # noqa: PLC0415  an extra
-
     #   rows   0 ────── 20,000 ═══ no broker ═══ 40,000 ────── 60,000
     def disturb(state: Progress) -> None:
         if state.rows == 20_000:

@@ -16,6 +16,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from nilo_deploy import kafka
+from nilo_deploy.artifacts import fetch, kafka_classpath
+from nilo_deploy.parts import JAVA
+from nilo_deploy.state import Choices
 from nilo_producers import Producer
 from nilo_schemas.errors import UnreachableError
 from nilo_schemas.families import LlmEvent
@@ -73,12 +77,6 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 @pytest.fixture
 def secured(stack: Settings, tmp_path: Path) -> Iterator[Settings]:
     """A broker of its own with a SASL_SSL listener; the registry is the session's."""
-    pytest.importorskip("nilo_deploy")
-    from nilo_deploy import kafka  # noqa: PLC0415  not there without the extra `embedded`
-    from nilo_deploy.artifacts import fetch, kafka_classpath  # noqa: PLC0415
-    from nilo_deploy.parts import JAVA  # noqa: PLC0415
-    from nilo_deploy.state import Choices  # noqa: PLC0415
-
     fetch(kafka=True, registry=False, say=print)
     store, trusted = certificate(tmp_path)
     own, quorum, port = (int(free_port()) for _ in range(3))

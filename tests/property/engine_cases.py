@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow as pa
 from hypothesis import strategies as st
 
-from nilo_schemas.arrow import arrow_schema
 from nilo_schemas.catalogue import Metric
-from nilo_schemas.families import families
 from tests.property.reference import Source
+from tests.rows import LLM, SECOND, START
 
-SECOND = 1_000_000
-START = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * SECOND
 NEVER = 10**15
-LLM, TRADE = "events.llm", "events.trade"
+TRADE = "events.trade"
 _ALL = ["count", "errors", "sum", "min", "max", "mean", "rate", "quantiles"]
 
 
@@ -188,12 +183,3 @@ def events_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             event["decision_time"] = time + row["wait"]
         found.append(event)
     return found
-
-
-def batch_of(topic: str, events: Sequence[dict[str, Any]]) -> pa.RecordBatch:
-    """An Arrow batch as the decoder makes it."""
-    needed = {"id": "i", "source": "s", "severity": "INFO", "attributes": {}, "status": "OK"}
-    rows = [needed | event for event in events]
-    for row in rows:
-        row["attributes"] = list(row["attributes"].items())
-    return pa.RecordBatch.from_pylist(rows, arrow_schema(families()[topic]))

@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nilo_schemas.catalogue import Metric
-from tests.property.engine_cases import LLM, METRICS, NEVER, SECOND, Case, cases, events_of
+from tests.property.engine_cases import METRICS, NEVER, Case, cases, events_of
 from tests.property.engine_run import Run, Step, run
 from tests.property.reference import reference_refused, reference_windows
+from tests.rows import LLM, SECOND
 
 MANY = settings(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow]

@@ -23,7 +23,8 @@ from nilo_schemas.results import PARTIALS_TOPIC, MetricWindow, SourceRange
 from nilo_schemas.settings import Settings
 from nilo_stream_processors.engine.partials import Partials, to_arrow
 from nilo_stream_processors.frames import to_frame
-from tests.unit.engine_runs import Stage1, call, measured
+from tests.rows import call, measured
+from tests.stages import Stage1
 
 NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)
 CALL = LlmEvent(

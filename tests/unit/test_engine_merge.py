@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.property.engine_cases import LLM, SECOND, START
-from tests.unit.engine_runs import Row, Stage1, Stage2, brief, call, measured
+from tests.rows import LLM, SECOND, START, Row, call, measured
+from tests.stages import Stage1, Stage2, brief
 
 METRICS = {"m": measured(windows=["10s", "1m"], rollups=[])}
 
@@ -208,8 +208,7 @@ def forgotten() -> tuple[Stage1, Stage2]:
     """A partition at 500 whose windows before that are forgotten."""
     source, merge = merged(call(5), call(500), grace=0)
     merge.grace = 0
-    merge.publish()
-    merge.forget()
+    merge.commit()
     return source, merge
 
 
@@ -234,8 +233,7 @@ def test_what_was_counted_before_it_was_forgotten_is_not_refused() -> None:
     again = source.commit()
     source.feed(call(500))
     merge.take(source.commit())
-    merge.publish()
-    merge.forget()
+    merge.commit()
 
     merge.take(again)
 
@@ -246,8 +244,7 @@ def test_what_was_counted_before_it_was_forgotten_is_not_refused() -> None:
 def test_silence_forgets_nothing() -> None:
     source, merge = merged(call(5), idle=True)
     merge.grace = 0
-    merge.publish()
-    merge.forget()
+    merge.commit()
     source.feed(call(6))
     merge.take(source.commit())
 
@@ -258,16 +255,14 @@ def test_silence_forgets_nothing() -> None:
 def test_the_grace_is_waited_for() -> None:
     source, merge = merged(call(5), call(69.999999))
     merge.grace = 60 * SECOND
-    merge.publish()
-    merge.forget()
+    merge.commit()
     source.feed(call(6))
     merge.take(source.commit())
     assert ("10s", 0, True, 1) in brief(merge.publish())
 
     source.feed(call(70))
     merge.take(source.commit())
-    merge.publish()
-    merge.forget()
+    merge.commit()
     late = Stage1(METRICS, 1)
     late.feed(call(7))
     merge.take(late.commit())
@@ -287,8 +282,9 @@ def test_metrics_that_the_catalogue_does_not_have_are_passed_over() -> None:
 def test_a_worker_that_begins_anew_publishes_the_same_windows() -> None:
     rows = [call(at, model) for at in (5, 15, 62, 75, 131) for model in ("a", "b")]
     source, merge = merged(*rows[:6])
-    merge.publish()
-    merge = merge.crashed()
+    published = merge.commit()
+    merge.crash()
+    assert merge.publish() == published
     assert merge.publish() == []
     source.feed(call(7), *rows[6:])
     merge.take(source.commit())
@@ -304,13 +300,11 @@ def test_windows_stay_exact_when_the_catalogue_loses_its_finest_window() -> None
     """Both stages begin anew with it; the last partials are sent once more."""
     source, merge = Stage1(METRICS), Stage2(METRICS)
     source.feed(call(5), call(15), call(25))
-    saved = source.commit()
-    merge.take(saved)
-    merge.publish()
+    merge.take(source.commit())
+    merge.commit()
     source.metrics = merge.metrics = {"m": measured(windows=["1m"], rollups=[])}
-    source, merge = source.crashed(saved), merge.crashed()
-
-    merge.take(saved)
+    merge.crash()
+    merge.take(*source.crash())
     source.feed(call(35))
     merge.take(source.commit())
 
@@ -325,8 +319,7 @@ def test_replaced_snapshots_leave_nothing_behind() -> None:
     for number in range(300):
         source.feed(call(number % 60))
         merge.take(source.commit())
-        merge.publish()
-        merge.forget()
+        merge.commit()
         held.append(len(merge.state.metrics["m"][0].entries))
 
     assert max(held[100:]) == max(held[:100])

@@ -7,9 +7,8 @@ import itertools
 import pytest
 
 from nilo_stream_processors.engine import sums
-from nilo_stream_processors.engine.source import everything
-from tests.property.engine_cases import SECOND
-from tests.unit.engine_runs import Cell, Row, Shown, Stage1, Stage2, call, measured
+from tests.rows import SECOND, Row, call, measured
+from tests.stages import Cell, Shown, Stage1, Stage2
 
 METRICS = {"m": measured(windows=["session 10s"], dimensions=["session_id"])}
 # Start, end, count, whether it is final, and the revision.
@@ -28,9 +27,7 @@ def after(source: Stage1, merge: Stage2, *rows: Row) -> Told:
     """A batch, a commit of both stages, and what was published."""
     source.feed(*rows)
     merge.take(source.commit())
-    found = told(merge.publish())
-    merge.forget()
-    return found
+    return told(merge.commit())
 
 
 @pytest.mark.parametrize("cut", range(6))
@@ -156,12 +153,12 @@ def test_what_can_be_joined_no_more_is_forgotten_in_both_stages() -> None:
 def test_sessions_go_on_after_a_crash_of_both_stages() -> None:
     source, merge = Stage1(METRICS), Stage2(METRICS)
     source.feed(step(0), step(20))
-    saved = source.commit()
-    merge.take(saved)
-    merge.publish()
-    source, merge = source.crashed(saved), merge.crashed()
+    merge.take(source.commit())
+    published = merge.commit()
+    source.crash()
+    merge.crash()
 
-    assert merge.publish() == []
+    assert merge.publish() == published
     assert after(source, merge, step(10)) == {(0, 30, 3, False, 1), (20, 30, 0, False, 0)}
 
 
@@ -170,9 +167,9 @@ def test_a_withdrawal_is_told_though_a_snapshot_was_saved_and_not_published() ->
     source, merge = Stage1(METRICS), Stage2(METRICS)
     after(source, merge, step(0), step(20))
     source.feed(step(10))
-    changed, marks = source.commit()
+    source.commit(snapshot=True)
 
-    merge.take((everything(source.state, source.source, changed), marks))
+    merge.take(*source.crash())
 
     assert told(merge.publish()) == {(0, 30, 3, False, 1), (20, 30, 0, False, 0)}
 

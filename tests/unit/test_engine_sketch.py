@@ -9,7 +9,8 @@ import pytest
 
 from nilo_stream_processors.engine.sketch import REGISTERS, estimates, registers
 from nilo_stream_processors.engine.tallies import Tallies
-from tests.unit.engine_runs import Stage1, Stage2, call, measured
+from tests.rows import call, measured
+from tests.stages import Stage1, Stage2
 
 USERS = {
     "m": measured(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from nilo_stream_processors.engine.columns import Columns
-from tests.property.engine_cases import LLM, SECOND, START, batch_of
-from tests.unit.engine_runs import Cell, Row, Stage1, call, measured
+from tests.rows import LLM, SECOND, START, Row, batch_of, call, measured
+from tests.stages import Cell, Stage1
 
 METRICS = {"m": measured()}
 BY_MINUTES = {"m": measured(windows=["10s", "1m"], rollups=[])}
@@ -77,8 +77,8 @@ def test_cells_that_nothing_can_reach_any_more_go() -> None:
 
 def test_events_from_the_future_are_refused_and_move_no_watermark() -> None:
     """A clock may be an hour ahead of the broker's, not more."""
-    near = call(3600, stamp=START)
-    far = call(3600.000001, stamp=START)
+    near = call(3600, timestamp=START // 1000)
+    far = call(3600.000001, timestamp=START // 1000)
     stage = Stage1(METRICS, grace=0)
 
     assert stage.feed(call(5), far, call(6)) == ["taken", "future", "taken"]
@@ -91,7 +91,7 @@ def test_a_batch_of_refused_events_alone_moves_the_offset() -> None:
     stage = Stage1(METRICS)
     stage.state.idle = True
 
-    assert stage.feed(call(10**6, stamp=START)) == ["future"]
+    assert stage.feed(call(10**6, timestamp=START // 1000)) == ["future"]
 
     assert (stage.state.watermark, stage.state.last_offset, stage.state.idle) == (0, 0, False)
     assert len(stage.commit()[0]) == 0
@@ -124,23 +124,26 @@ def test_only_what_changed_is_sent_and_the_whole_cell_is() -> None:
 def test_a_worker_that_begins_anew_goes_on_where_the_state_ends() -> None:
     metrics = {"m": measured(windows=["10s", "session 5s"]), "n": measured(value="input_tokens")}
     rows = [call(at, model, input_tokens=7) for at in (5, 6, 14, 16) for model in ("a", "b", None)]
-    straight, first = Stage1(metrics), Stage1(metrics)
+    straight, broken = Stage1(metrics), Stage1(metrics)
     straight.feed(*rows)
-    first.feed(*rows[:7])
+    broken.feed(*rows[:7])
+    broken.commit()
 
-    second = first.crashed(first.commit())
-    second.feed(*rows[7:])
+    broken.crash()
+    broken.feed(*rows[7:])
 
-    assert second.cells() == straight.cells()
-    assert second.mark() == straight.mark()
+    assert broken.cells() == straight.cells()
+    assert broken.mark() == straight.mark()
 
 
 def test_cells_of_a_metric_that_is_no_more_are_dropped() -> None:
     stage = Stage1({"m": measured(), "gone": measured(windows=["20s"])})
     stage.feed(call(5))
+    stage.commit()
     stage.metrics = METRICS
+    stage.crash()
 
-    assert stage.crashed(stage.commit()).cells() == [Cell("m", ("a",), 0, 1)]
+    assert stage.cells() == [Cell("m", ("a",), 0, 1)]
 
 
 # The cap: two series in a pane.
@@ -223,11 +226,12 @@ def test_late_events_take_no_place_under_the_cap() -> None:
 def test_the_cap_holds_after_a_crash() -> None:
     stage = Stage1(METRICS, cap=2)
     stage.feed(*CROWD[:3])
+    stage.commit()
 
-    after = stage.crashed(stage.commit())
-    after.feed(*CROWD[3:])
+    stage.crash()
+    stage.feed(*CROWD[3:])
 
-    assert after.cells() == CAPPED
+    assert stage.cells() == CAPPED
 
 
 def test_a_place_that_a_series_without_a_value_took_is_kept_after_a_crash() -> None:
@@ -235,11 +239,12 @@ def test_a_place_that_a_series_without_a_value_took_is_kept_after_a_crash() -> N
     straight, stage = Stage1(METRICS, cap=2), Stage1(METRICS, cap=2)
     straight.feed(*rows)
     stage.feed(*rows[:2])
+    stage.commit()
 
-    after = stage.crashed(stage.commit())
-    after.feed(rows[2])
+    stage.crash()
+    stage.feed(rows[2])
 
-    assert after.cells() == straight.cells()
+    assert stage.cells() == straight.cells()
 
 
 @pytest.mark.parametrize("cut", range(5))

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from nilo_stream_processors.engine import sums
 from nilo_stream_processors.engine.arrays import LARGEST, Ints
 from tests.property.strategies import SHORT
-from tests.unit.engine_runs import Stage1, Stage2, call, measured
+from tests.rows import call, measured
+from tests.stages import Stage1, Stage2
 
 LARGE = 2**63 - 1
 HEAVY = 2**31 - 1

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.property.engine_cases import START
-from tests.unit.engine_runs import Shown, Stage1, Stage2, call, counted, measured
+from tests.rows import START, call, measured
+from tests.stages import Shown, Stage1, Stage2, counted
 
 MINUTES = {"m": measured(windows=["10s", "1m"], rollups=["2m", "5m"], dimensions=[])}
 LONG = ("2m", "5m")
@@ -22,9 +22,7 @@ def after(source: Stage1, merge: Stage2, *times: float, **more: Any) -> list[Sho
     """Events in a batch of their own, a commit of both stages, and what was published."""
     source.feed(*(call(at, **more) for at in times))
     merge.take(source.commit())
-    found = merge.publish()
-    merge.forget()
-    return found
+    return merge.commit()
 
 
 def test_hopping_windows_overlap() -> None:
@@ -107,10 +105,9 @@ def test_rollups_are_exact_though_their_panes_are_forgotten_one_by_one() -> None
                 if source.feed(row) == ["taken"]:
                     taken.append((at, number, offset, row["duration"]))
             merge.take(source.commit())
-        final |= {(each.window, each.start): each for each in merge.publish() if each.row["final"]}
-        merge.forget()
+        final |= {(each.window, each.start): each for each in merge.commit() if each.row["final"]}
         if step % 37 == 0:
-            merge = merge.crashed()
+            merge.crash()
 
     assert len(merge.state.metrics["m"][0].entries.slots()) < 20
     assert [key[1] for key in final if key[0] == "5m"] == [0, 300]

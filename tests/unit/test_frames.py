@@ -20,7 +20,8 @@ from nilo_stream_processors.engine.window_rows import WindowRows
 from nilo_stream_processors.frames import from_frame, header_of, in_parts, to_frame
 from tests.property.engine_cases import METRICS
 from tests.property.strategies import SHORT, text
-from tests.unit.engine_runs import Stage1, call, measured
+from tests.rows import call, measured
+from tests.stages import Stage1
 
 KAFKA_LIMIT = 1_000_000
 CHOSEN = {name: METRICS[name] for name in ("duration", "session", "users")}
