@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nilo_stream_processors.engine.numbers import FIRST_NUMBERS, Numbers
+from nilo_stream_processors.engine.numbers import Numbers
+from nilo_stream_processors.engine.pool import FIRST_CAPACITY
 
 
 class Colliding(str):
@@ -63,8 +64,8 @@ def test_a_text_used_twice_is_forgotten_after_the_second_release() -> None:
 def test_numbers_of_the_forgotten_are_given_again() -> None:
     numbers = Numbers()
     for turn in range(100):
-        found = numbers.named(texts(*(f"{turn}-{n}" for n in range(FIRST_NUMBERS))))
+        found = numbers.named(texts(*(f"{turn}-{n}" for n in range(FIRST_CAPACITY))))
         numbers.use(found)
         numbers.release(found)
 
-    assert len(numbers.texts) == FIRST_NUMBERS
+    assert len(numbers.texts) == FIRST_CAPACITY

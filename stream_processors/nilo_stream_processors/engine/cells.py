@@ -6,6 +6,8 @@ sums, histogram buckets and registers of its own.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from nilo_schemas.catalogue import Metric
@@ -14,10 +16,9 @@ from nilo_stream_processors.engine.arrays import Bools, Floats, Ints, Texts, con
 from nilo_stream_processors.engine.columns import Chosen, Columns
 from nilo_stream_processors.engine.histogram import bucket_indexes
 from nilo_stream_processors.engine.partials import Partials
+from nilo_stream_processors.engine.pool import FIRST_CAPACITY, Pool
 from nilo_stream_processors.engine.sketch import registers
 from nilo_stream_processors.engine.tallies import Tallies
-
-FIRST_CAPACITY = 64
 
 
 class MetricCells:
@@ -30,7 +31,7 @@ class MetricCells:
         self.registers = Tallies(np.maximum)
         self._scale = metric.value_scale()
 
-    def add(self, slots: Ints, rows: Chosen, columns: Columns, errors: Bools | None) -> None:
+    def add(self, slots: Ints, rows: Chosen, columns: Columns) -> None:
         """Add rows of a batch to the slots that they fall into."""
         valid = columns.valid(self.metric)
         if valid is not None:
@@ -41,7 +42,8 @@ class MetricCells:
         np.add.at(self.sums[sums.COUNT], slots, weights)
         np.minimum.at(self.sums[sums.FIRST], slots, columns.offsets[rows])
         np.maximum.at(self.sums[sums.LAST], slots, columns.offsets[rows])
-        if errors is not None:
+        if self.metric.error_when:
+            errors = columns.mask(self.metric.error_when)
             np.add.at(self.sums[sums.ERRORS], slots, weights * errors[rows])
         if self.metric.value is not None:
             self._add_values(slots, columns.values(self.metric)[rows], weights, columns.weighted)
@@ -69,25 +71,22 @@ class MetricCells:
         self.registers.add(slots[known], places[chosen], ranks[chosen])
 
 
-class Cells:
+class Cells(Pool):
     """The cells of one grouping in one source partition.
 
     `series` is the text of a cell's labels, `start` and `end` are in microseconds; `dirty`
     marks the slots that changed since they were last published.
     """
 
-    columns: tuple[str, ...] = ("series", "start", "end", "dirty")
+    columns: ClassVar = {"series": object, "start": int, "end": int, "dirty": bool}
+    series: Texts
+    start: Ints
+    end: Ints
+    dirty: Bools
 
     def __init__(self, metrics: dict[str, Metric]) -> None:
+        super().__init__()
         self.metrics = {name: MetricCells(metric) for name, metric in metrics.items()}
-        self.start = np.zeros(FIRST_CAPACITY, np.int64)
-        self.end = np.zeros(FIRST_CAPACITY, np.int64)
-        self.series = np.full(FIRST_CAPACITY, None, np.object_)
-        self.dirty = np.zeros(FIRST_CAPACITY, np.bool_)
-        self._free = list(range(FIRST_CAPACITY))
-
-    def __len__(self) -> int:
-        return len(self.start) - len(self._free)
 
     def slots(self) -> Ints:
         """The slots that hold a cell, in rising order."""
@@ -95,22 +94,14 @@ class Cells:
 
     def new(self, series: Texts, start: Ints, end: Ints) -> Ints:
         """Empty cells; returns their slots."""
-        while len(self._free) < len(series):
-            self._grow()
-        rest = len(self._free) - len(series)
-        slots = np.array(self._free[rest:], np.int64)
-        del self._free[rest:]
+        slots = self.allot(len(series))
         self.series[slots], self.start[slots], self.end[slots] = series, start, end
         return slots
 
     def add(self, slots: Ints, rows: Chosen, columns: Columns) -> None:
         """Add rows of a batch to the slots that they fall into, for every metric."""
-        errors: dict[str, Bools] = {}
         for cells in self.metrics.values():
-            key = repr(cells.metric.error_when)
-            if cells.metric.error_when and key not in errors:
-                errors[key] = columns.mask(cells.metric.error_when)
-            cells.add(slots, rows, columns, errors.get(key))
+            cells.add(slots, rows, columns)
         self.dirty[slots] = True
 
     def join(self, slots: Ints, metric: str, others: Partials) -> None:
@@ -170,21 +161,16 @@ class Cells:
         """Forget cells; their slots may be taken again."""
         if not len(slots):
             return
-        gone = np.zeros(len(self.start), np.bool_)
+        gone = np.zeros(self.capacity, np.bool_)
         gone[slots] = True
         for cells in self.metrics.values():
             cells.sums[:, gone] = sums.EMPTY[:, None]
             cells.buckets.drop(gone)
             cells.registers.drop(gone)
-        self.series[gone], self.dirty[gone] = None, False
-        self._free += slots.tolist()
+        self.give_back(slots)
 
     def _grow(self) -> None:
-        more = len(self.start)
-        self._free += range(more, 2 * more)
-        for name in self.columns:
-            column = getattr(self, name)
-            blank = np.full(more, None if name == "series" else 0, column.dtype)
-            setattr(self, name, np.concatenate([column, blank]))
+        more = self.capacity
+        super()._grow()
         for cells in self.metrics.values():
             cells.sums = np.concatenate([cells.sums, sums.empty(more)], axis=1)

@@ -38,9 +38,8 @@ class Columns:
         return int(self.batch.num_rows)
 
     def mask(self, conditions: dict[str, Condition]) -> Bools:
-        """True where all conditions hold."""
-        masks = [self._holds(name, test) for name, test in conditions.items()]
-        return reduce(np.logical_and, masks, np.ones(len(self), np.bool_))
+        """True where all conditions hold; not to be written to."""
+        return self._once(("mask", repr(conditions)), lambda: self._mask(conditions))
 
     def values(self, metric: Metric) -> Ints:
         """The metric's value of each row in `1 / value_scale` of its unit; anything where null."""
@@ -67,16 +66,22 @@ class Columns:
             series = series[found // many] + _SEPARATOR + ends if place else ends
         return numbers, series
 
+    def _mask(self, conditions: dict[str, Condition]) -> Bools:
+        masks = [self._holds(name, test) for name, test in conditions.items()]
+        return reduce(np.logical_and, masks, np.ones(len(self), np.bool_))
+
     def _texts(self, name: str) -> tuple[Ints, list[str | None]]:
         column = pc.cast(self._column(name), pa.string()).dictionary_encode(null_encoding="encode")
         return ints(column.indices), column.dictionary.to_pylist()
 
     def _column(self, name: str) -> pa.Array:
         if name.startswith("attributes."):
-            key = name.removeprefix("attributes.")
-            found = pc.map_lookup(self.batch.column("attributes"), key, "last")
-            return self._once(("column", name), lambda: found)
+            return self._once(("column", name), lambda: self._attribute(name))
         return self.batch.column(name)
+
+    def _attribute(self, name: str) -> pa.Array:
+        key = name.removeprefix("attributes.")
+        return pc.map_lookup(self.batch.column("attributes"), key, "last")
 
     def _holds(self, name: str, test: Condition) -> Bools:
         values = self._column(name)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import repeat
+from typing import ClassVar
 
 import numpy as np
 
 from nilo_schemas.catalogue import Metric
 from nilo_stream_processors.engine import sums
 from nilo_stream_processors.engine.arrays import Bools, Ints, Texts
-from nilo_stream_processors.engine.cells import FIRST_CAPACITY, Cells
+from nilo_stream_processors.engine.cells import Cells
 from nilo_stream_processors.engine.partials import Partials
 
 # Series, start, length (of the pane, of the window of a rest; 0 for sessions), gap and partition.
@@ -26,15 +27,17 @@ Key = tuple[str, int, int, int, int]
 class Entries(Cells):
     """Snapshots by key; a newer one takes the slot of the older one."""
 
-    columns: tuple[str, ...] = (*Cells.columns, "length", "partition", "gap", "live")
+    columns: ClassVar = Cells.columns | {
+        "length": int, "partition": int, "gap": int, "live": bool,
+    }  # fmt: skip
+    length: Ints
+    partition: Ints
+    gap: Ints
+    live: Bools
 
     def __init__(self, name: str, metric: Metric) -> None:
         super().__init__({name: metric})
         self.name, self.held = name, self.metrics[name]
-        self.length = np.zeros(FIRST_CAPACITY, np.int64)
-        self.partition = np.zeros(FIRST_CAPACITY, np.int64)
-        self.gap = np.zeros(FIRST_CAPACITY, np.int64)
-        self.live = np.zeros(FIRST_CAPACITY, np.bool_)
         self._found: dict[Key, int] = {}
 
     def known(self, partials: Partials) -> Bools:
@@ -49,7 +52,7 @@ class Entries(Cells):
         """
         slots = self._taken(partials)
         offsets = partials.sums[sums.LAST]
-        rows = _newest(slots, offsets, len(self.live))
+        rows = _newest(slots, offsets, self.capacity)
         slots, offsets = slots[rows], offsets[rows]
         new = ~self.live[slots]
         fresh = new | (offsets > self.held.sums[sums.LAST, slots])
@@ -61,7 +64,7 @@ class Entries(Cells):
     def _replace(self, slots: Ints, new: Bools, partials: Partials) -> None:
         self.end[slots] = partials.end
         self.held.sums[:, slots] = partials.sums
-        old = np.zeros(len(self.live), np.bool_)
+        old = np.zeros(self.capacity, np.bool_)
         old[slots[~new]] = True
         parts = (self.held.buckets, partials.buckets), (self.held.registers, partials.registers)
         for tallies, bins in parts:
@@ -107,11 +110,6 @@ class Entries(Cells):
         columns = self.series, self.start, self.length, self.gap, self.partition
         for key in zip(*(column[slots].tolist() for column in columns), strict=True):
             del self._found[key]
-
-    def remove(self, slots: Ints) -> None:
-        """Give slots free."""
-        super().remove(slots)
-        self.live[slots] = False
 
     def slots(self) -> Ints:
         """The slots of entries, in rising order."""

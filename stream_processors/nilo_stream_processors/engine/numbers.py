@@ -6,31 +6,30 @@ memory that no cache holds, one text after another, and that took most of the ti
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
 from nilo_stream_processors.engine.arrays import Ints, Texts
+from nilo_stream_processors.engine.pool import Pool
 
-FIRST_NUMBERS = 64
 # A place of the table holds the upper half of a text's hash, and below it the number and 1.
 _LOWER = (1 << 32) - 1
 # So many places for each number: chains stay short.
 _PLACES = 4
 
 
-class Numbers:
+class Numbers(Pool):
     """Numbers of series, small ones first; `texts` has the text of each number, or None."""
 
-    def __init__(self) -> None:
-        self.texts: Texts = np.full(FIRST_NUMBERS, None, np.object_)
-        self._hashes = np.zeros(FIRST_NUMBERS, np.int64)
-        self._uses = np.zeros(FIRST_NUMBERS, np.int64)
-        self._table = np.zeros(_PLACES * FIRST_NUMBERS, np.int64)
-        self._free = list(range(FIRST_NUMBERS))[::-1]
+    columns: ClassVar = {"texts": object, "hashes": int, "uses": int}
+    texts: Texts
+    hashes: Ints
+    uses: Ints
 
-    def __len__(self) -> int:
-        return len(self.texts) - len(self._free)
+    def __init__(self) -> None:
+        super().__init__()
+        self._table = np.zeros(_PLACES * self.capacity, np.int64)
 
     def find(self, series: Texts) -> Ints:
         """The number of each series, or -1."""
@@ -63,17 +62,13 @@ class Numbers:
         return found
 
     def _add(self, texts: Texts, hashes: Ints) -> None:
-        while len(self._free) < len(texts):
-            self._grow()
-        rest = len(self._free) - len(texts)
-        numbers = np.array(self._free[rest:][::-1], np.int64)
-        del self._free[rest:]
-        self.texts[numbers], self._hashes[numbers] = texts, hashes
+        numbers = self.allot(len(texts))
+        self.texts[numbers], self.hashes[numbers] = texts, hashes
         self._enter(numbers)
 
     def _enter(self, numbers: Ints) -> None:
         """Put numbers into the table, each behind those that are there already."""
-        hashes = self._hashes[numbers]
+        hashes = self.hashes[numbers]
         entries = (hashes & ~_LOWER) | (numbers + 1)
         places = hashes & (len(self._table) - 1)
         while len(entries):
@@ -85,28 +80,22 @@ class Numbers:
 
     def use(self, numbers: Ints) -> None:
         """Series are used once more; each number at most once."""
-        self._uses[numbers] += 1
+        self.uses[numbers] += 1
 
     def release(self, numbers: Ints) -> None:
         """Series are used once less; each number at most once. Unused ones are forgotten."""
-        self._uses[numbers] -= 1
-        gone = numbers[self._uses[numbers] == 0]
+        self.uses[numbers] -= 1
+        gone = numbers[self.uses[numbers] == 0]
         if len(gone):
-            self.texts[gone] = None
-            self._free += gone.tolist()
+            self.give_back(gone)
             self._rebuild()
 
     def _grow(self) -> None:
-        more = len(self.texts)
-        self._free = list(range(more, 2 * more))[::-1] + self._free
-        for name in ("texts", "_hashes", "_uses"):
-            column: Any = getattr(self, name)
-            blank = np.full(more, None if name == "texts" else 0, column.dtype)
-            setattr(self, name, np.concatenate([column, blank]))
+        super()._grow()
         self._rebuild()
 
     def _rebuild(self) -> None:
-        self._table = np.zeros(_PLACES * len(self.texts), np.int64)
+        self._table = np.zeros(_PLACES * self.capacity, np.int64)
         self._enter(np.flatnonzero(self.texts != None))  # noqa: E711  it is compared by element
 
 

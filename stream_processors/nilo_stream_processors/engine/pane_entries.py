@@ -24,7 +24,7 @@ class PaneEntries(Entries):
 
     def __init__(self, name: str, metric: Metric, grids: int) -> None:
         super().__init__(name, metric)
-        self.windows = np.full((grids, len(self.start)), -1, np.int32)
+        self.windows = np.full((grids, self.capacity), -1, np.int32)
         self._places: dict[int, Slots] = {}
 
     def remove(self, slots: Ints) -> None:

@@ -79,7 +79,7 @@ class PaneMerge:
     def _published(self, number: int, numbers: Ints, watermark: int) -> Published:
         grid, entries = self.windows[number], self.entries
         # Behind the last window stands the owner of entries that are in none: nobody.
-        owners = np.full(len(grid.start) + 1, -1)
+        owners = np.full(grid.capacity + 1, -1)
         owners[numbers] = np.arange(len(numbers))
         members = owners[entries.windows[number]]
         rows = np.flatnonzero((members >= 0) & entries.live)

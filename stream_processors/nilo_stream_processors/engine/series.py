@@ -104,7 +104,7 @@ class Slots:
     def _with_room(self, place: Place, number: int) -> _Slots:
         held = self._slots.get(place)
         if held is None or len(held) < number + 2:
-            length = min(2 * (number + 1), len(self.numbers.texts)) + 1
+            length = min(2 * (number + 1), self.numbers.capacity) + 1
             wider = np.full(length, -1, np.int32)
             if held is not None:
                 wider[: len(held)] = held

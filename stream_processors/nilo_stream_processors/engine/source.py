@@ -104,7 +104,7 @@ def _add(
     """Add the rows that a part selects; returns which of them are late for it."""
     chosen = columns.mask(part.grouping.where)
     if part.grouping.gap:
-        chosen &= _measured(part, columns)
+        chosen = chosen & _measured(part, columns)
     in_time = part.in_time(columns.times, before, grace)
     taken = chosen & in_time
     if taken.any():

@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from nilo_schemas.windows import Window
-from nilo_stream_processors.engine.arrays import Bools, Ints
+from nilo_stream_processors.engine.arrays import Bools, Ints, Texts
 from nilo_stream_processors.engine.numbers import Numbers
 from nilo_stream_processors.engine.plan import microseconds
+from nilo_stream_processors.engine.pool import Pool
 from nilo_stream_processors.engine.series import Place, Slots, by_place
 
-FIRST_CAPACITY = 64
 
-
-class Windows:
+class Windows(Pool):
     """Windows of one length and phase by series and start; times in microseconds.
 
     `changed` marks windows whose content is newer than what was published, `again` those that
-    were published by a worker that may have died before it was done.
+    were published by a worker that may have died before it was done, `unsaved` those that were
+    published since they were stored.
     """
 
-    columns = ("series", "start", "revision", "final", "changed", "again", "unsaved")
+    columns: ClassVar = {
+        "series": object, "start": int, "revision": int,
+        "final": bool, "changed": bool, "again": bool, "unsaved": bool,
+    }  # fmt: skip
+    series: Texts
+    start: Ints
+    revision: Ints
+    final: Bools
+    changed: Bools
+    again: Bools
+    unsaved: Bools
 
     def __init__(self, window: Window, length: int, phase: int, numbers: Numbers) -> None:
+        super().__init__()
         self.text, self.length, self.phase = window.text, length, phase
         self.hop = microseconds(window.hop)
-        self.series = np.full(FIRST_CAPACITY, None, np.object_)
-        self.start = np.zeros(FIRST_CAPACITY, np.int64)
-        self.revision = np.zeros(FIRST_CAPACITY, np.int64)
-        self.final = np.zeros(FIRST_CAPACITY, np.bool_)
-        self.changed = np.zeros(FIRST_CAPACITY, np.bool_)
-        self.again = np.zeros(FIRST_CAPACITY, np.bool_)
-        self.unsaved = np.zeros(FIRST_CAPACITY, np.bool_)
         self._found = Slots(numbers)
-        self._free = list(range(FIRST_CAPACITY))
 
     def starts(self, times: Ints) -> Ints:
         """The start of the window that each time falls into."""
@@ -47,11 +52,7 @@ class Windows:
         return found
 
     def _new(self, start: Place, series: Ints) -> Ints:
-        while len(self._free) < len(series):
-            self._grow()
-        rest = len(self._free) - len(series)
-        numbers = np.array(self._free[rest:], np.int64)
-        del self._free[rest:]
+        numbers = self.allot(len(series))
         self.series[numbers], self.start[numbers] = self._found.numbers.texts[series], start[0]
         return numbers
 
@@ -74,14 +75,4 @@ class Windows:
         numbers = np.flatnonzero(past)
         for start, rows in by_place(self.start[numbers]):
             self._found.forget(start, self.series[numbers[rows]])
-        for name in self.columns:
-            getattr(self, name)[numbers] = None if name == "series" else 0
-        self._free += numbers.tolist()
-
-    def _grow(self) -> None:
-        more = len(self.start)
-        self._free += range(more, 2 * more)
-        for name in self.columns:
-            column = getattr(self, name)
-            blank = np.full(more, None if name == "series" else 0, column.dtype)
-            setattr(self, name, np.concatenate([column, blank]))
+        self.give_back(numbers)
