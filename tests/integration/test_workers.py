@@ -57,14 +57,14 @@ def alive(pid: int) -> bool:
         return False
 
 
-def three_ports() -> str:
-    """The first of three free ports in a row."""
+def free_ports(many: int) -> str:
+    """The first of so many free ports in a row."""
     while True:
         with ExitStack() as held:
             server = held.enter_context(socket.create_server(("127.0.0.1", 0)))
             port = int(server.getsockname()[1])
             try:
-                for further in (port + 1, port + 2):
+                for further in range(port + 1, port + many):
                     held.enter_context(socket.create_server(("127.0.0.1", further)))
             except OSError:
                 continue
@@ -75,7 +75,7 @@ def test_a_killed_worker_comes_back_the_windows_are_right_and_sigterm_stops_all(
     settings: Settings, tmp_path: Path
 ) -> None:
     log = tmp_path / "process.log"
-    words = ("process", "--workers", "3", "--metrics-port", three_ports())
+    words = ("process", "--workers", "3", "--metrics-port", free_ports(3))
     with running(settings, *words, log=log) as supervisor:
         wait_for("three workers", lambda: len(pids(log, "ready")) == 3)
         emit(settings, 0)
@@ -99,7 +99,7 @@ def test_a_killed_worker_comes_back_the_windows_are_right_and_sigterm_stops_all(
 
 def test_no_worker_outlives_a_killed_supervisor(settings: Settings, tmp_path: Path) -> None:
     log = tmp_path / "process.log"
-    words = ("process", "--workers", "3", "--metrics-port", three_ports())
+    words = ("process", "--workers", "3", "--metrics-port", free_ports(3))
     started: list[int] = []
     try:
         with running(settings, *words, log=log) as supervisor:
