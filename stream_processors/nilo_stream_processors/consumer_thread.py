@@ -21,6 +21,9 @@ HEARTBEAT_SECONDS = 2.0
 # State is sent for so long after a heartbeat that the broker has answered, and what is sent has so
 # long to arrive: together less than a session.
 LEASE_SECONDS, DELIVERY_SECONDS = 7.0, 6.0
+# aiokafka asks a broker for one thing at a time: while it waits for news of partitions that were
+# read to their end, those that have more are not asked for. Faust has it wait 1.5 s.
+FETCH_WAIT_MILLISECONDS = 50
 
 
 def lease_clock() -> float:
@@ -37,6 +40,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         """Start, and note from then on when the group answers."""
         await super().on_start()
+        self._ensure_consumer()._fetcher._fetch_max_wait_ms = FETCH_WAIT_MILLISECONDS
         coordinator: Any = self._ensure_consumer()._coordinator
         coordinator._do_heartbeat = self._noted(coordinator._do_heartbeat)
         coordinator._do_rejoin_group = self._noted(coordinator._do_rejoin_group)
