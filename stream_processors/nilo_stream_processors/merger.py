@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import faust
@@ -155,7 +154,7 @@ class Merger:
         for windows in self._outgoing:
             batch = merged.to_arrow(windows)
             (bodies,) = pyruhvro.serialize_record_batch(batch, self._contract, 1)
-            framed = (prefix + body for body in bodies.to_pylist())
+            framed = map(prefix.__add__, bodies.to_pylist())
             self._outbox.send_all(self._windows_topic, zip(_keys(windows), framed, strict=True))
             final = int(windows.final.sum())
             self._counters.windows(final=final, provisional=len(windows) - final)
@@ -209,14 +208,13 @@ def _add_marks(marks: dict[Source, Mark], found: dict[Source, Mark]) -> None:
             marks[source] = new
 
 
-def _keys(windows: Published) -> Iterator[bytes]:
+def _keys(windows: Published) -> list[bytes]:
     """The message keys: metric and labels as a JSON list, so that a series stays in order."""
     name, dimensions = windows.name, len(windows.metric.dimensions)
     texts = windows.series.tolist()
-    if dimensions and all(map(_PLAIN, texts)):
-        # What json.dumps would give, at a tenth of its time.
-        for text in texts:
-            yield f'["{name}", "{text}"]'.replace(SEPARATOR, '", "').encode()
-    else:
-        for text in texts:
-            yield json.dumps([name, *labels_of(text, dimensions)]).encode()
+    if dimensions and _PLAIN("".join(texts)):
+        # What json.dumps would give, for all at once: plain labels have no line breaks.
+        begin, end = f'["{name}", "', '"]'
+        lines = begin + f"{end}\n{begin}".join(texts) + end
+        return lines.replace(SEPARATOR, '", "').encode().split(b"\n")
+    return [json.dumps([name, *labels_of(text, dimensions)]).encode() for text in texts]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 from confluent_kafka import KafkaError, Producer
@@ -79,10 +80,39 @@ class Outbox:
         Raises:
             LostError: it is fenced, and the lease is over.
         """
-        if fenced:
-            self._look()
+        self._hand_over(topic, value, key, partition, headers=headers, fenced=fenced)
         self._handed += 1
+
+    def send_all(self, topic: str, messages: Iterable[tuple[bytes, bytes]]) -> None:
+        """Hand over many fenced messages, as key and value; the key decides where to.
+
+        Raises:
+            LostError: the lease is over.
+        """
+        produce, note, rest = self._producer.produce, self._note, iter(messages)
+        while block := list(islice(rest, LOOK_EVERY)):
+            self._look()
+            for key, value in block:
+                try:
+                    produce(topic, value, key, -1, note)
+                except BufferError:
+                    self._hand_over(topic, value, key, -1)
+            self._handed += len(block)
+
+    def _hand_over(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        partition: int,
+        *,
+        headers: list[Header] | None = None,
+        fenced: bool = True,
+    ) -> None:
+        """Wait for room in librdkafka's queue."""
         while True:
+            if fenced:
+                self._look()
             try:
                 self._producer.produce(
                     topic, value, key, partition, self._note, headers=[*(headers or [])]
@@ -91,24 +121,6 @@ class Outbox:
                 self._producer.poll(0.1)
             else:
                 return
-
-    def send_all(self, topic: str, messages: Iterable[tuple[bytes, bytes]]) -> None:
-        """Hand over many fenced messages, as key and value; the key decides where to.
-
-        Raises:
-            LostError: the lease is over.
-        """
-        produce, note, sent = self._producer.produce, self._note, 0
-        for key, value in messages:
-            if sent % LOOK_EVERY == 0:
-                self._look()
-            try:
-                produce(topic, value, key, -1, note)
-            except BufferError:
-                self.send(topic, key, value)
-            else:
-                sent += 1
-        self._handed += sent
 
     def waiting(self) -> int:
         """How many messages the broker has not confirmed yet."""

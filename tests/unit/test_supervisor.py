@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from nilo_cli.main import main
+from nilo_deploy.ports import is_free
 from nilo_stream_processors.restarts import History
 
 LIMIT = 30.0
@@ -113,16 +114,10 @@ def free_port() -> int:
 
 @contextmanager
 def port_behind_a_free_one() -> Iterator[int]:
-    """A port that is listened on; the one before it is free."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = int(server.getsockname()[1])
-            try:
-                socket.create_server(("127.0.0.1", port - 1)).close()
-            except OSError:
-                continue
-            yield port
-            return
+    """A port that is listened on; the one before it is free, and no client is given it."""
+    port = next(port for port in range(20_000, 32_000) if is_free(port - 1) and is_free(port))
+    with socket.create_server(("127.0.0.1", port)):
+        yield port
 
 
 @contextmanager

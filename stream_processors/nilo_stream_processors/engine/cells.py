@@ -62,9 +62,7 @@ class MetricCells:
         scaled: Floats = values / self._scale
         self.buckets.add(slots, bucket_indexes(scaled, self.metric.histogram_scale), weights)
 
-    def _add_distinct(
-        self, slots: Ints, codes: Ints, texts: list[str | None], rows: Chosen
-    ) -> None:
+    def _add_distinct(self, slots: Ints, codes: Ints, texts: Texts, rows: Chosen) -> None:
         places, ranks = registers([text or "" for text in texts])
         known = np.array([text is not None for text in texts])[codes[rows]]
         chosen = codes[rows][known]

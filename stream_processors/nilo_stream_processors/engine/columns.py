@@ -49,8 +49,8 @@ class Columns:
         """Where the metric has a value, which NaN is not; None for everywhere."""
         return self._once(("valid", metric.value), lambda: self._valid(metric))
 
-    def texts(self, name: str) -> tuple[Ints, list[str | None]]:
-        """The number of each row's text in a field or `attributes.<key>`, and the texts."""
+    def texts(self, name: str) -> tuple[Ints, Texts]:
+        """The number of each row's text in a field or `attributes.<key>`, and the texts or None."""
         return self._once(("text", name), lambda: self._texts(name))
 
     def series(self, dimensions: tuple[str, ...], rows: Chosen) -> tuple[Ints, Texts]:
@@ -61,7 +61,7 @@ class Columns:
             codes, texts = self.texts(name)
             many = len(texts)
             found, numbers = distinct(numbers * many + codes[rows], len(series) * many)
-            labels = np.array([text or "" for text in texts], np.object_)
+            labels = np.where(texts == None, "", texts)  # noqa: E711  it is compared by element
             ends = labels[found % many]
             series = series[found // many] + _SEPARATOR + ends if place else ends
         return numbers, series
@@ -70,9 +70,9 @@ class Columns:
         masks = [self._holds(name, test) for name, test in conditions.items()]
         return reduce(np.logical_and, masks, np.ones(len(self), np.bool_))
 
-    def _texts(self, name: str) -> tuple[Ints, list[str | None]]:
+    def _texts(self, name: str) -> tuple[Ints, Texts]:
         column = pc.cast(self._column(name), pa.string()).dictionary_encode(null_encoding="encode")
-        return ints(column.indices), column.dictionary.to_pylist()
+        return ints(column.indices), column.dictionary.to_numpy(zero_copy_only=False)
 
     def _column(self, name: str) -> pa.Array:
         if name.startswith("attributes."):
