@@ -63,6 +63,8 @@ class ChunkConsumer(stock.Consumer):
         super().__init__(*args, **kwargs)
         self._handed_out = HandedOut(self.keeper.delivered)
         self._seeks = Seeks(self, self.keeper.start_offset)
+        # The reader's positions when all that it had brought was handed out.
+        self._positions: dict[TP, int] = {}
 
     @property
     def keeper(self) -> StateKeeper:
@@ -98,14 +100,15 @@ class ChunkConsumer(stock.Consumer):
         """How many offsets of each of our partitions are still to be read, where the end is known.
 
         Not every offset brings a message (one that ends a transaction does not, nor one whose
-        message was deleted): when all that was handed out is done, the reader's position counts.
+        message was deleted): when all that was handed out is done, the reader's position counts,
+        as it was before the fetch that is under way: what that one brings is not handed out yet.
         """
-        positions, in_hand = self._thread.positions(), self.in_hand()
+        in_hand = self.in_hand()
         found: dict[TP, int] = {}
         for tp in self.chunked_partitions():
             done, end = self._seeks.wanted(tp), self.highwater(tp)
             if self._seeks.is_in_place(tp) and tp not in in_hand:
-                done = max(done, positions.get(tp, 0))
+                done = max(done, self._positions.get(tp, 0))
             if end is not None:
                 found[tp] = max(end - done, 0)
         return found
@@ -120,6 +123,7 @@ class ChunkConsumer(stock.Consumer):
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         active = active_partitions or set()
         await self._go_to_start(active)
+        self._positions = self._thread.positions()
         room = self._handed_out.room(self.keeper.chunked)
         if min(room.values()) <= 0:
             timeout = min(timeout, NO_ROOM_SECONDS)
