@@ -29,10 +29,11 @@ COMMIT_SECONDS = 0.5
 FETCH_RECORDS = 10_000
 # A stop takes a few seconds. What takes so long hangs, and a supervisor would kill it soon.
 STOP_SECONDS = 20.0
+_HANGS = (
+    "not stopped after %s s (is the broker away?): leaving, with where it hangs for a report; "
+    "nothing is lost, the next worker goes on from the last commit"
+)
 log = logging.getLogger(__name__)
-# One line per request to the registry tells nobody anything.
-logging.getLogger("httpx2").setLevel(logging.WARNING)
-logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class NiloApp(faust.App):
@@ -57,6 +58,7 @@ class NiloApp(faust.App):
     async def on_stop(self) -> None:
         """Stop; what hangs in it does not keep the process."""
         exit_after(STOP_SECONDS)
+        self.loop.call_later(STOP_SECONDS - 1, log.warning, _HANGS, STOP_SECONDS)
         await super().on_stop()
 
 

@@ -8,6 +8,7 @@ import faust
 
 from nilo_schemas.settings import Settings
 from nilo_stream_processors.app import create_app
+from nilo_stream_processors.logs import quiet
 
 # Most objects of a fetch live as long as its chunk. At Python's own 700 the collector looks through
 # them so often that it takes as long as all else (tests/bench/transports.py).
@@ -34,6 +35,7 @@ def run_worker(
     """
     app = create_app(settings, web_host=metrics_host, web_port=metrics_port)
     tune_gc()
+    quiet()
     faust.Worker(
         app, loglevel="INFO", quiet=False, redirect_stdouts=False
     ).execute_from_commandline()
