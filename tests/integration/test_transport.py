@@ -1,6 +1,4 @@
-"""The transport on the real broker: what it reads, how much it holds, how it stops, and when it
-gives up.
-"""
+"""The transport on the real broker: what it reads, how much it holds, and how it stops."""
 
 from __future__ import annotations
 
@@ -11,14 +9,11 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import cycle, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,7 +21,6 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from confluent_kafka import OFFSET_END, ConsumerGroupState
 from confluent_kafka import Consumer as RawConsumer
-from confluent_kafka import Producer as RawProducer
 from confluent_kafka import TopicPartition as RawPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -38,29 +32,12 @@ from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
 from nilo_stream_processors.fetch import CHUNK_BYTES, fetch
 from nilo_stream_processors.handed_out import IN_HAND_BYTES
+from tests.integration.filling import EVENTS, TOPIC, committed, fill, group_of, raw_producer
 from tests.integration.programs import free_port, running, wait_for
 from tests.integration.test_processors import call, calls
 from tests.integration.windows import newest_windows
 
 pytestmark = pytest.mark.integration
-EVENTS = 300_000
-TOPIC = "events.llm"
-
-
-def raw_producer(settings: Settings, **more: Any) -> RawProducer:
-    config = kafka_config(settings, compression_type="lz4", linger_ms=20, **more)
-    return RawProducer(config | {"queue.buffering.max.messages": 1_000_000})
-
-
-def fill(settings: Settings, count: int = EVENTS, seconds: float = 300.0) -> None:
-    """So many calls of models, evenly over `seconds` of event time and over the partitions."""
-    schema_id = Registry(settings).schema_id(LlmEvent)
-    distinct = 3_000
-    values = [encode(call(seconds * n / distinct), schema_id) for n in range(distinct)]
-    producer = raw_producer(settings)
-    for number, value in enumerate(islice(cycle(values), count)):
-        producer.produce(settings.topic_prefix + TOPIC, value, partition=number % 4)
-    assert producer.flush(60) == 0
 
 
 def new_topic(settings: Settings, **config: str) -> str:
@@ -191,19 +168,6 @@ def test_a_slow_agent_holds_a_bounded_part_of_the_topic(settings: Settings, tmp_
     assert freed[-1]["largest"] <= 2 * CHUNK_BYTES
 
 
-def group_of(settings: Settings) -> str:
-    return f"{settings.topic_prefix}nilo-processors"
-
-
-def committed(settings: Settings) -> int:
-    """The sum of the committed offsets of the topic of calls."""
-    consumer = RawConsumer(kafka_config(settings, group_id=group_of(settings)))
-    partitions = [RawPartition(settings.topic_prefix + TOPIC, number) for number in range(4)]
-    found = sum(max(one.offset, 0) for one in consumer.committed(partitions, timeout=10))
-    consumer.close()
-    return found
-
-
 def consumed(port: str) -> int:
     """How many calls a worker has taken in."""
     try:
@@ -264,125 +228,3 @@ def test_a_partition_whose_end_brings_no_event_holds_up_nobody(
 
     with running(settings, "process", "--metrics-port", free_port(), log=tmp_path / "process.log"):
         wait_for("the final window", lambda: calls(settings) == {0.0: 2})
-
-
-@contextmanager
-def registry_without_schemas(settings: Settings) -> Iterator[str]:
-    """A way to the registry on which questions for a schema by its id are never answered."""
-    closing = threading.Event()
-    real = settings.registry_url()
-
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            if "/schemas/ids/" in self.path:
-                closing.wait()
-                return
-            body = self.rfile.read(int(self.headers.get("content-length", 0))) or None
-            ask = urllib.request.Request(real + self.path, body, method=self.command)
-            ask.add_header("content-type", "application/json")
-            try:
-                with urllib.request.urlopen(ask, timeout=30) as answer:
-                    status, text = answer.status, answer.read()
-            except urllib.error.HTTPError as error:
-                status, text = error.code, error.read()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        do_GET = do_POST = do_PUT = answer  # noqa: N815  http.server wants these names
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        closing.set()
-        server.shutdown()
-        server.server_close()
-
-
-def health(port: str) -> tuple[int, dict[str, Any]]:
-    """The status and the body of `/health`; 0 when nobody answers."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
-    except OSError:
-        return 0, {}
-
-
-def stuck(settings: Settings, port: str) -> dict[int, int]:
-    """How far behind it is, of the calls' partitions that an unhealthy worker names."""
-    status, body = health(port)
-    if status != 503 or body["status"] != "stuck":
-        return {}
-    behind = {one["name"]: one["behind"] for one in body["stuck"]}
-    names = {f"{settings.topic_prefix}{TOPIC}/{number}": number for number in range(4)}
-    return {number: behind[name] for name, number in names.items() if name in behind}
-
-
-def test_a_worker_that_waits_for_ever_says_so_and_ends(settings: Settings, tmp_path: Path) -> None:
-    fill(settings, 1_000)
-    port, log = free_port(), tmp_path / "process.log"
-    with registry_without_schemas(settings) as url:
-        hung = settings.model_copy(update={"schema_registry_url": url, "stuck_after": 5.0})
-        with running(hung, "process", "--metrics-port", port, log=log) as worker:
-            behind = wait_for("unhealthy", lambda: stuck(settings, port))
-            assert worker.wait(90) == 1
-
-    assert set(behind.values()) == {250}
-    topic = settings.topic_prefix + TOPIC
-    line = rf"ERROR.*stuck: {re.escape(topic)}/0 \(no progress for 5 s, 250 messages behind"
-    assert re.search(line, log.read_text())
-
-
-def test_a_consumer_that_falls_silent_is_found_out(settings: Settings, tmp_path: Path) -> None:
-    """Faust issues 175, 523 and 532: alive, with partitions, and reading nothing any more."""
-    port = free_port()
-    with (tmp_path / "process.log").open("wb") as out:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.silent_worker", port],
-            env=os.environ | settings.environment() | {"NILO_STUCK_AFTER": "5"},
-            stdin=subprocess.PIPE,
-            stdout=out,
-            stderr=out,
-        )
-    assert worker.stdin is not None
-    try:
-        wait_for("health", lambda: health(port)[0] == 200)
-        fill(settings, 400)
-        wait_for("the first events", lambda: committed(settings) == 400)
-        worker.stdin.write(b"\n")
-        worker.stdin.flush()
-        fill(settings, 400)
-        behind = wait_for("unhealthy", lambda: stuck(settings, port))
-        assert worker.wait(90) == 1
-    finally:
-        worker.kill()
-        worker.wait()
-    assert set(behind.values()) == {100}
-
-
-def test_a_worker_whose_state_cannot_be_read_back_says_so_and_ends(
-    settings: Settings, tmp_path: Path
-) -> None:
-    """It must not go on with the state that it has, or with none."""
-    fill(settings, 400)
-    port, log = free_port(), tmp_path / "process.log"
-    with running(settings, "process", "--metrics-port", port, log=log):
-        wait_for("the commit", lambda: committed(settings) == 400)
-    producer = raw_producer(settings)
-    producer.produce(f"{group_of(settings)}-sources-changelog", b"no state", b"no stamp")
-    assert producer.flush(30) == 0
-
-    with running(settings, "process", "--metrics-port", port, log=log) as worker:
-        assert worker.wait(90) == 1
-
-    assert "sources: the state cannot be read back" in log.read_text()
