@@ -47,6 +47,7 @@ class _Group:
     working: list[int]
     away: dict[int, float] = field(default_factory=dict)
     last: int = 0
+    broker_up_at: float = 0.0
 
     def wake(self, now: float) -> None:
         for worker in [worker for worker, until in self.away.items() if until <= now]:
@@ -72,7 +73,7 @@ def draw_plan(seed: str, *, workers: int, seconds: float) -> Plan:
     now = UP
     while (now := now + rng.expovariate(1 / GAP)) < seconds:
         group.wake(now)
-        possible: list[Kind] = [kind for kind in KINDS if _possible(kind, group, workers)]
+        possible: list[Kind] = [kind for kind in KINDS if _possible(kind, now, group, workers)]
         if possible:
             kind = rng.choices(possible, [KINDS[kind] for kind in possible])[0]
             actions += _strike(kind, now, rng, group)
@@ -80,7 +81,9 @@ def draw_plan(seed: str, *, workers: int, seconds: float) -> Plan:
     return Plan(tuple(sorted(actions)), faults)
 
 
-def _possible(kind: Kind, group: _Group, workers: int) -> bool:
+def _possible(kind: Kind, now: float, group: _Group, workers: int) -> bool:
+    if kind == "broker":
+        return group.broker_up_at <= now
     if kind == "join":
         return len(group.working) + len(group.away) <= workers
     return len(group.working) >= (2 if kind == "leave" else 1)
@@ -89,7 +92,8 @@ def _possible(kind: Kind, group: _Group, workers: int) -> bool:
 def _strike(kind: Kind, now: float, rng: random.Random, group: _Group) -> Iterator[Action]:
     if kind == "broker":
         yield Action(now, "broker down", hard=rng.random() < HARD)
-        yield Action(now + rng.uniform(0, 4), "broker up")
+        group.broker_up_at = now + rng.uniform(0, 4)
+        yield Action(group.broker_up_at, "broker up")
         return
     if kind == "join":
         yield group.start(now)

@@ -204,3 +204,5 @@ def test_a_plan_can_be_drawn_again_and_strikes_only_workers_that_are_there(seed:
                 assert action.worker not in stopped
                 assert action.at >= here.pop(action.worker) + UP
     assert 1 <= len(here) <= 4
+    broker = [action.deed for action in plan.actions if action.deed.startswith("broker")]
+    assert broker == ["broker down", "broker up"] * (len(broker) // 2)
