@@ -167,7 +167,7 @@ class Aggregator:
             )
 
     def save(self) -> None:
-        """Write the state that changed since the last time; `publish` then has what to send."""
+        """Make the state that changed since the last time; `store` and `publish` send it."""
         self._taken, self._saved_at = 0, self._clock()
         self._mark_idle()
         for tp, state in self._states.items():
@@ -195,8 +195,12 @@ class Aggregator:
         batches = [arrow.to_arrow(part) for part in in_parts(kept)]
         self._log.write(tp.partition, name, batches, header, snapshot=snapshot)
 
+    def store(self) -> None:
+        """Send the state that `save` has made."""
+        self._log.send()
+
     def publish(self) -> None:
-        """Send what `save` has written: the changed cells, and behind them the marks."""
+        """Send what `save` has found: the changed cells, and behind them the marks."""
         changed, self._outgoing = Partials.joined(self._outgoing), []
         marks = [[*self._source(tp), *self._saved[tp]] for tp in self._unsent if tp in self._saved]
         self._unsent.clear()

@@ -81,6 +81,10 @@ class Keeper:
         provisional = self._shows(now)
         self._aggregator.save()
         self._merger.save(provisional=provisional)
+        # The dead letters among what the state has passed over: nobody reads that again.
+        await self._outbox.flush()
+        self._aggregator.store()
+        self._merger.store()
         await self._outbox.flush()
         self._aggregator.publish()
         self._merger.publish()

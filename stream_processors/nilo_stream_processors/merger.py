@@ -117,7 +117,7 @@ class Merger:
         return self._states[partition]
 
     def save(self, *, provisional: bool) -> None:
-        """Find the windows that changed or closed, and write the state; `publish` sends them.
+        """Find the windows that changed or closed, and make the state; `publish` sends the windows.
 
         Without `provisional`, windows that are not final wait for the next time with it.
         """
@@ -147,6 +147,10 @@ class Merger:
 
     def _partitions_of(self, _topic: str) -> int:
         return self._partitions
+
+    def store(self) -> None:
+        """Send the state that `save` has made."""
+        self._log.send()
 
     def publish(self) -> None:
         """Send the windows that `save` has found."""

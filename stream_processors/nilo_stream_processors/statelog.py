@@ -34,6 +34,8 @@ class StateLog:
         self._changelog = Changelog(app, name, partitions, outbox)
         self._journals: dict[str, Journal] = {}
         self._stale: dict[str, list[tuple[int, bytes]]] = {}
+        # Partition, key and frame, or None for an entry that may go.
+        self._unsent: list[tuple[int, bytes, bytes | None]] = []
 
     def on_recovered(self, callback: Callable[[], Awaitable[None]]) -> None:
         """See `Changelog.on_recovered`."""
@@ -50,7 +52,7 @@ class StateLog:
             parts[stamp.name].append(Part(stamp, header["generation"], header["parts"], frame))
             where[stamp] = partition
         generation = self._generation()
-        self._journals, self._stale = {}, {}
+        self._journals, self._stale, self._unsent = {}, {}, []
         for name, mine in parts.items():
             self._journals[name] = Journal(name, next_epoch(mine, generation))
             self._stale[name] = [(where[part.stamp], part.stamp.to_bytes()) for part in mine]
@@ -70,20 +72,30 @@ class StateLog:
         *,
         snapshot: bool,
     ) -> None:
-        """Write a generation; it is with the broker when the outbox is flushed."""
+        """Make a generation, for `send` to send."""
         if name not in self._journals:
             self._journals[name] = Journal(name, next_epoch([], self._generation()))
         journal = self._journals[name]
         if not snapshot:
             # The snapshot of this epoch is with the broker: what was there before may go.
             for where, key in self._stale.pop(name, []):
-                self._changelog.put(where, key, None)
+                self._unsent.append((where, key, None))
         stamps = journal.stamps(len(batches), snapshot=snapshot)
         header = header | {"generation": journal.generation, "parts": len(batches)}
         for stamp, batch in zip(stamps, batches, strict=True):
             frame = to_frame(batch, header)
             journal.wrote(len(frame), snapshot=snapshot)
-            self._changelog.put(partition, stamp.to_bytes(), frame)
+            self._unsent.append((partition, stamp.to_bytes(), frame))
+
+    def send(self) -> None:
+        """Send what was written; it is with the broker when the outbox is flushed.
+
+        Raises:
+            LostError: the lease is over.
+        """
+        unsent, self._unsent = self._unsent, []
+        for entry in unsent:
+            self._changelog.put(*entry)
 
     def _generation(self) -> int:
         # Who writes what an older generation has recovered must not pass for a newer owner.
