@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.dead_letters import Header
@@ -23,6 +23,10 @@ _PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 
 class LostError(NiloError):
     """Our partitions may be another worker's by now: what is not sent must not be sent."""
+
+
+class TooLargeError(NiloError):
+    """A message is larger than the broker takes."""
 
 
 class Outbox:
@@ -79,6 +83,7 @@ class Outbox:
 
         Raises:
             LostError: it is fenced, and the lease is over.
+            TooLargeError: the broker takes no message as large as this.
         """
         self._hand_over(topic, value, key, partition, headers=headers, fenced=fenced)
         self._handed += 1
@@ -119,6 +124,10 @@ class Outbox:
                 )
             except BufferError:
                 self._producer.poll(0.1)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                    raise
+                raise TooLargeError(f"a message for {topic}: {error.args[0].str()}") from None
             else:
                 return
 

@@ -7,7 +7,7 @@ from faust.types import TP
 from nilo_schemas.dead_letters import Header, dead_letter_headers, dead_letter_topic
 from nilo_schemas.errors import Reason
 from nilo_stream_processors.counters import SINK, Counters
-from nilo_stream_processors.outbox import Outbox
+from nilo_stream_processors.outbox import Outbox, TooLargeError
 
 
 class Refusals:
@@ -30,20 +30,29 @@ class Refusals:
     ) -> None:
         """Send one; it may come twice, as its origin tells it apart: so it needs no lease.
 
+        With its story a message near the broker's limit is over it: it then stays at its origin.
+
         Args:
             tp: where it was read, and at which `offset`.
             stage: what was being done, in Kafka Connect's words.
         """
-        story = dead_letter_headers(
-            headers,
-            topic=tp.topic,
-            partition=tp.partition,
-            offset=offset,
-            connector=SINK,
-            stage=stage,
-            reason=reason,
-            detail=detail,
-        )
         topic = dead_letter_topic(tp.topic, self._prefix)
-        self._outbox.send(topic, key, value, headers=story, fenced=False)
+
+        def story(detail: str, headers: list[Header] | None) -> list[Header]:
+            return dead_letter_headers(
+                headers,
+                topic=tp.topic,
+                partition=tp.partition,
+                offset=offset,
+                connector=SINK,
+                stage=stage,
+                reason=reason,
+                detail=detail,
+            )
+
+        try:
+            self._outbox.send(topic, key, value, headers=story(detail, headers), fenced=False)
+        except TooLargeError:
+            note = f"{detail} (too large to be copied: it is at its origin only)"
+            self._outbox.send(topic, None, None, headers=story(note, None), fenced=False)
         self._counters.dead_letter(tp.topic.removeprefix(self._prefix), reason)

@@ -12,7 +12,9 @@ from confluent_kafka import Producer as RawProducer
 
 from nilo_producers import Producer
 from nilo_schemas.clients import kafka_config
+from nilo_schemas.codec import encode
 from nilo_schemas.families import LlmEvent
+from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
 from tests.integration.programs import free_port, running, wait_for
 from tests.integration.windows import newest_windows, read_topic
@@ -72,6 +74,30 @@ def test_what_does_not_decode_is_kept_with_its_origin_and_the_rest_goes_on(
     assert letter["__connect.errors.offset"].isdigit()
     assert letter["__connect.errors.connector.name"] == "processors"
     assert letter["x-nilo-error-code"] == "framing"
+
+
+def test_messages_as_large_as_kafka_takes_do_no_harm(settings: Settings, tmp_path: Path) -> None:
+    """With its headers a dead letter is larger than its message; a label is in keys and values."""
+    emit(settings, [call(1)])
+    # Ours would refuse such a label.
+    long = encode(
+        call(2).model_copy(update={"model": "m" * 900_000}),
+        Registry(settings).schema_id(LlmEvent),
+    )
+    raw = RawProducer(kafka_config(settings))
+    for value in (long, b"x" * 999_900):
+        raw.produce(settings.topic_prefix + "events.llm", value, partition=0)
+    assert raw.flush(10) == 0
+
+    with running(settings, "process", "--metrics-port", free_port(), log=tmp_path / "process.log"):
+        wait_for("the window", lambda: calls(settings) == {0.0: 2})
+        wait_for("the dead letter", lambda: letters(settings))
+
+    (letter,) = letters(settings)
+    assert letter["value"] is None
+    assert "its origin" in letter["__connect.errors.exception.message"]
+    models = {window.dimensions.get("model") for window in newest_windows(settings).values()}
+    assert models == {"m", "__other__"}
 
 
 def test_an_event_after_the_grace_is_kept_as_late_and_one_within_it_is_counted(

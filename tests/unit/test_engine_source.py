@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nilo_stream_processors.engine.columns import Columns
+from nilo_stream_processors.engine.columns import LONGEST_LABEL, Columns
 from tests.rows import LLM, SECOND, START, Row, batch_of, call, measured
 from tests.stages import Cell, Stage1
 
@@ -18,6 +18,18 @@ SESSIONS = {"m": measured(windows=["session 10s"], dimensions=["session_id"])}
 
 def one_by_one(stage: Stage1, rows: list[Row]) -> list[str]:
     return [said for row in rows for said in stage.feed(row)]
+
+
+def test_labels_that_are_too_long_count_as_other() -> None:
+    stage = Stage1(METRICS)
+
+    stage.feed(call(1, "a" * LONGEST_LABEL), call(2, "b" * (LONGEST_LABEL + 1)), call(3, None))
+
+    assert [cell.labels for cell in stage.cells()] == [
+        ("",),
+        ("__other__",),
+        ("a" * LONGEST_LABEL,),
+    ]
 
 
 def test_the_watermark_is_the_largest_time_less_the_bound_and_never_goes_back() -> None:

@@ -13,12 +13,15 @@ import pyarrow.compute as pc
 
 from nilo_schemas.catalogue import Condition, Metric, field_kind
 from nilo_stream_processors.engine.arrays import Bools, Floats, Ints, Texts, distinct
-from nilo_stream_processors.engine.series import SEPARATOR
+from nilo_stream_processors.engine.series import OTHER, SEPARATOR
 
 # Rows of a batch: all of them, or those with the given numbers.
 Chosen = slice | Ints
 ALL = slice(None)
 LARGEST_FLOAT = 9e12
+# In letters, as our models have it. Other producers may send more, and labels are in the keys of
+# messages, of which Kafka takes no more than a million bytes.
+LONGEST_LABEL = 1024
 T = TypeVar("T")
 # As an object: numpy's own texts lose a NUL at their end.
 _SEPARATOR = np.array(SEPARATOR, np.object_)
@@ -54,7 +57,10 @@ class Columns:
         return self._once(("text", name), lambda: self._texts(name))
 
     def series(self, dimensions: tuple[str, ...], rows: Chosen) -> tuple[Ints, Texts]:
-        """The number of each row's series among those rows, and the text of each; null is ""."""
+        """The number of each row's series among those rows, and the text of each.
+
+        The label of a null is "", of a text of more than LONGEST_LABEL letters `OTHER`.
+        """
         numbers = np.zeros(len(self), np.int64)[rows]
         series: Texts = np.array([""], np.object_)
         for place, name in enumerate(dimensions):
@@ -62,6 +68,8 @@ class Columns:
             many = len(texts)
             found, numbers = distinct(numbers * many + codes[rows], len(series) * many)
             labels = np.where(texts == None, "", texts)  # noqa: E711  it is compared by element
+            lengths = np.fromiter(map(len, labels.tolist()), np.int64, many)
+            labels[lengths > LONGEST_LABEL] = OTHER
             ends = labels[found % many]
             series = series[found // many] + _SEPARATOR + ends if place else ends
         return numbers, series
