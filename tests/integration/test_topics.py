@@ -17,7 +17,7 @@ from nilo_schemas.clients import kafka_config
 from nilo_schemas.errors import ContractError
 from nilo_schemas.results import PARTIALS_TOPIC
 from nilo_schemas.settings import Settings
-from nilo_schemas.topics import create_topics, topic_specs
+from nilo_schemas.topics import create_topics, existing_topics, topic_specs
 from tests.integration.programs import wait_for
 
 pytestmark = pytest.mark.integration
@@ -44,12 +44,8 @@ def earlier(settings: Settings) -> Settings:
     )
     for job in made.values():
         job.result()
-
-    def as_made() -> bool:
-        partials, events = config(mine, PARTIALS_TOPIC), config(mine, "events.llm")
-        return partials.items() >= EARLIER.items() and events.items() >= OPERATORS.items()
-
-    wait_for("the configuration", as_made)
+    # The controller has them now; the broker shows them a moment later.
+    wait_for("the topics", lambda: made.keys() <= existing_topics(admin).keys())
     return mine
 
 

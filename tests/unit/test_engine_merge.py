@@ -189,7 +189,7 @@ def test_a_series_without_a_value_makes_no_window() -> None:
     assert {each.labels for each in merge.publish()} == {("a",)}
 
 
-@pytest.mark.parametrize("label", ["", '"', "\\", "é\n", "a,b", "[1]", "\u2028", "x" * 5_000])
+@pytest.mark.parametrize("label", ["", '"', "\\", "é\n", "a,b", "[1]", "\u2028", "x" * 1_000])
 def test_labels_of_any_kind_reach_the_window(label: str) -> None:
     metrics = {"m": measured(dimensions=["provider", "model"])}
     source, merge = Stage1(metrics), Stage2(metrics)
