@@ -24,7 +24,7 @@ demo: env                  ## Kafka, a registry, PostgreSQL, Faust and the sinks
 
 # Two processes, each with servers of its own: most of the time a test waits.
 test: env                  ## all tests: unit, property, integration (real servers)
-	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: env                 ## format, lint, types, floors, contracts
 	$(BIN)/ruff format --check $(CODE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from nilo_deploy.ports import free_port
 from nilo_schemas.errors import NiloError
 from nilo_schemas.settings import Settings
 
@@ -36,7 +36,7 @@ class Children:
     def __init__(self, settings: Settings) -> None:
         self._environment = os.environ | settings.environment()
         self._logs = settings.home / "logs"
-        self._ports = {name: _free_port() for name in PROGRAMS}
+        self._ports = {name: free_port() for name in PROGRAMS}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -92,12 +92,6 @@ class Children:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def _healthy(port: int) -> bool:

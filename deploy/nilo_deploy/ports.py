@@ -27,6 +27,19 @@ def is_free(port: int) -> bool:
     return True
 
 
+def free_port(taken: Collection[int] = (), *, row: int = 1) -> int:
+    """A free port that is not one of `taken`, and no client is given; the first of `row` such.
+
+    Raises:
+        PortError: there is none.
+    """
+    for _ in range(1000):
+        port = _random.randint(_LOWEST, _HIGHEST - row)
+        if all(each not in taken and is_free(each) for each in range(port, port + row)):
+            return port
+    raise PortError(f"no free port between {_LOWEST} and {_HIGHEST}")
+
+
 def choose_ports(
     names: Collection[str],
     kept: Mapping[str, int],
@@ -81,8 +94,4 @@ def _choose(name: str, kept: int | None, asked: int | None, taken: set[int]) -> 
         return asked
     if kept is not None and kept not in taken and is_free(kept):
         return kept
-    for _ in range(1000):
-        port = _random.randint(_LOWEST, _HIGHEST)
-        if port not in taken and is_free(port):
-            return port
-    raise PortError(f"no free port between {_LOWEST} and {_HIGHEST} for {name}")
+    return free_port(taken)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import socket
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from nilo_deploy.ports import free_port
 from nilo_schemas.families import LlmEvent
 from nilo_schemas.settings import Settings
 from tests.bench.finals import Finals
@@ -74,7 +74,7 @@ class Worker:
 @contextlib.contextmanager
 def working(settings: Settings, job: str) -> Iterator[Worker]:
     """A worker with a job of `jobs` until the end of the block."""
-    port, catalogue = _free_port(), write_job(job, settings.home / "catalogues")
+    port, catalogue = free_port(), write_job(job, settings.home / "catalogues")
     mine = settings.model_copy(update={"catalogue": catalogue})
     command = [sys.executable, "-m", "nilo_cli", "process", "--metrics-port", str(port)]
     environment = os.environ | mine.environment() | _SETTINGS
@@ -105,9 +105,3 @@ def until_final(worker: Worker, finals: Finals, stream: Stream) -> Sample:
 
     wait_until(done, "all final windows are published")
     return worker.measured.sample(stream.events)
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from testcontainers.core.docker_client import DockerClient
 from testcontainers.core.exceptions import ContainerStartException
 from testcontainers.core.wait_strategies import HttpWaitStrategy
 
+from nilo_deploy.ports import free_port
 from nilo_schemas.errors import NiloError
 
 LOOPBACK = "127.0.0.1"
@@ -94,7 +94,7 @@ def _start(stack: ExitStack, logs: Path) -> dict[str, str]:
     # a sandbox looks like a container to testcontainers, which would then talk to the bridge
     testcontainers_config.tc_host_override = LOOPBACK
     testcontainers_config.connection_mode_override = ConnectionMode.docker_host
-    port = _free_port()
+    port = free_port()
     _run(stack, "kafka", kafka_container(port), logs)
     registry = _run(stack, "registry", registry_container(), logs)
     # PostgreSQL comes last: testcontainers waits for it within its start, the others load meanwhile
@@ -185,10 +185,3 @@ def _await_registry(container: DockerContainer) -> None:
 
 def _registry_url(container: DockerContainer) -> str:
     return f"http://{LOOPBACK}:{container.get_exposed_port(8080)}/apis/ccompat/v7"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port

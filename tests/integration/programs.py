@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from nilo_deploy import ports
 from nilo_schemas.settings import Settings
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -53,11 +53,9 @@ def running(settings: Settings, *words: str, log: Path) -> Iterator[subprocess.P
             process.wait()
 
 
-def free_port() -> str:
-    """A port that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return str(sock.getsockname()[1])
+def free_port(*, row: int = 1) -> str:
+    """A port that nobody listens on; the first of `row` such."""
+    return str(ports.free_port(row=row))
 
 
 def wait_for(what: str, check: Callable[[], T | None], timeout: float = 60) -> T:

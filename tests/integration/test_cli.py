@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from nilo_deploy.ports import free_port
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.settings import Settings
 from tests.integration.conftest import EXTERNAL
@@ -36,11 +37,6 @@ def environment(settings: Settings) -> dict[str, str]:
         "NILO_TOPIC_PREFIX": settings.topic_prefix,
         "NILO_LAKE": settings.lake_location,
     }
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 class Nilo:

@@ -21,9 +21,8 @@ from tests.chaos.load import GRACE, Load, Sender, make_events
 from tests.chaos.observed import Observed
 from tests.chaos.reading import Values
 from tests.chaos.round import TOPIC, read_back
-from tests.integration.programs import running, wait_for
+from tests.integration.programs import free_port, running, wait_for
 from tests.integration.sinking import get
-from tests.integration.test_workers import free_ports
 
 pytestmark = pytest.mark.integration
 LOAD = Load(rate=250, seconds=30, seed="worker counts")
@@ -74,7 +73,7 @@ def consumed(address: str) -> float:
 def worked_off(settings: Settings, workers: int, log: Path) -> dict[WindowKey, Values]:
     """The newest final windows, once they are what they must be; each worker has had a part."""
     catalogue, observed = load_catalogue(settings.catalogue), Observed(settings)
-    first = free_ports(workers)
+    first = free_port(row=workers)
     addresses = [f"http://127.0.0.1:{int(first) + number}" for number in range(workers)]
     words = ("process", "--workers", str(workers), "--metrics-port", first)
     with running(settings, *words, log=log):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pytest
 from nilo_producers import Producer
 from nilo_schemas.families import LlmEvent
 from nilo_schemas.settings import Settings
-from tests.integration.programs import running, wait_for
+from tests.integration.programs import free_port, running, wait_for
 from tests.integration.windows import newest_windows
 
 pytestmark = pytest.mark.integration
@@ -57,25 +56,11 @@ def alive(pid: int) -> bool:
         return False
 
 
-def free_ports(many: int) -> str:
-    """The first of so many free ports in a row."""
-    while True:
-        with ExitStack() as held:
-            server = held.enter_context(socket.create_server(("127.0.0.1", 0)))
-            port = int(server.getsockname()[1])
-            try:
-                for further in range(port + 1, port + many):
-                    held.enter_context(socket.create_server(("127.0.0.1", further)))
-            except OSError:
-                continue
-            return str(port)
-
-
 def test_a_killed_worker_comes_back_the_windows_are_right_and_sigterm_stops_all(
     settings: Settings, tmp_path: Path
 ) -> None:
     log = tmp_path / "process.log"
-    words = ("process", "--workers", "3", "--metrics-port", free_ports(3))
+    words = ("process", "--workers", "3", "--metrics-port", free_port(row=3))
     with running(settings, *words, log=log) as supervisor:
         wait_for("three workers", lambda: len(pids(log, "ready")) == 3)
         emit(settings, 0)
@@ -99,7 +84,7 @@ def test_a_killed_worker_comes_back_the_windows_are_right_and_sigterm_stops_all(
 
 def test_no_worker_outlives_a_killed_supervisor(settings: Settings, tmp_path: Path) -> None:
     log = tmp_path / "process.log"
-    words = ("process", "--workers", "3", "--metrics-port", free_ports(3))
+    words = ("process", "--workers", "3", "--metrics-port", free_port(row=3))
     started: list[int] = []
     try:
         with running(settings, *words, log=log) as supervisor:

@@ -1,10 +1,11 @@
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from nilo_deploy.errors import PortError
-from nilo_deploy.ports import choose_ports, is_free
+from nilo_deploy.ports import choose_ports, free_port, is_free
 
 
 @pytest.fixture
@@ -67,3 +68,16 @@ def test_a_taken_port_asked_for_is_an_error_with_its_number(taken: int) -> None:
 def test_another_port_than_the_running_one_is_an_error() -> None:
     with pytest.raises(PortError, match="already runs on port 25000"):
         choose_ports(["a"], {"a": 25_000}, {"a": 25_001}, running=["a"])
+
+
+def test_ports_in_a_row_are_all_free() -> None:
+    first = free_port(row=3)
+    with ExitStack() as held:
+        for port in range(first, first + 3):
+            held.enter_context(socket.create_server(("127.0.0.1", port)))
+
+
+def test_a_taken_port_is_not_given() -> None:
+    free = free_port()
+    with pytest.raises(PortError, match="no free port"):
+        free_port({*range(1, 65_536)} - {free}, row=2)

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from nilo_cli.main import main
-from nilo_deploy.ports import is_free
+from nilo_deploy.ports import free_port, is_free
 from nilo_stream_processors.restarts import History
 
 LIMIT = 30.0
@@ -105,11 +105,6 @@ def alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @contextmanager
