@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import cast
 
 from faust.types import TP, ConsumerMessage
 
-from nilo_stream_processors.fetch import CHUNK_BYTES
+from nilo_stream_processors.fetch import CHUNK_BYTES, Chunk
 from nilo_stream_processors.liveness import Standing
 
 # Of each topic: one chunk in work and one that waits. No more is fetched until one is done.
 IN_HAND_BYTES = 2 * CHUNK_BYTES
-# A chunk counts as so much, however small: else thousands of them could wait.
-LEAST_BYTES = 64 * 1024
+# A chunk costs the engine milliseconds, however small. A partition that has so little to give rests
+# for a while: what comes meanwhile will be one chunk.
+SMALL_BYTES = 64 * 1024
+REST_SECONDS = 0.1
 
 
 class HandedOut:
@@ -23,9 +27,13 @@ class HandedOut:
         delivered: how many messages of state and results the broker has taken of us so far.
     """
 
-    def __init__(self, delivered: Callable[[], int]) -> None:
-        self._delivered = delivered
+    def __init__(
+        self, delivered: Callable[[], int], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._delivered, self._clock = delivered, clock
         self._messages: list[ConsumerMessage] = []
+        # Until when the partitions rest whose newest chunk was small.
+        self._rests: dict[TP, float] = {}
         # The offset behind the newest chunk.
         self._ends: dict[TP, int] = {}
         # Faust's own note of what is committed also holds what failed to be.
@@ -39,21 +47,29 @@ class HandedOut:
         """Note a message whose value is a chunk."""
         self._messages.append(message)
         self._ends[message.tp] = message.offset + 1
+        if _size(message) < SMALL_BYTES:
+            self._rests[message.tp] = self._clock() + REST_SECONDS
+        else:
+            self._rests.pop(message.tp, None)
 
     def forget(self) -> None:
         """The flow has stopped: what waited in the agents' queues is gone, and is read again."""
         self._messages.clear()
         self._ends.clear()
+        self._rests.clear()
 
     def in_hand(self) -> dict[TP, int]:
         """The bytes of each partition that are not done."""
         self._messages = [message for message in self._messages if not message.acked]
         found: dict[TP, int] = {}
         for message in self._messages:
-            # Faust declares bytes as the value of every message.
-            size: int = message.value.size  # type: ignore[union-attr]
-            found[message.tp] = found.get(message.tp, 0) + max(size, LEAST_BYTES)
+            found[message.tp] = found.get(message.tp, 0) + _size(message)
         return found
+
+    def resting(self) -> set[TP]:
+        """The partitions that get no further chunk yet: a small one is in hand, or was just now."""
+        now, in_hand = self._clock(), self.in_hand()
+        return {tp for tp, end in self._rests.items() if tp in in_hand or now < end}
 
     def room(self, topics: Iterable[str]) -> dict[str, int]:
         """How many bytes of each topic may still be handed out; below zero for too many."""
@@ -103,3 +119,8 @@ class HandedOut:
         if self._ends.get(tp, 0) > done:
             return Standing((done, self._written), max(end - done, 1))
         return Standing((done, position), max(end - (position or 0), 0))
+
+
+def _size(message: ConsumerMessage) -> int:
+    # Faust declares bytes as the value of every message.
+    return cast("Chunk", message.value).size

@@ -30,8 +30,9 @@ __all__ = [
     "Transport",
 ]
 
-# How long to wait for new messages while a topic has no room: its room must be seen soon.
-NO_ROOM_SECONDS = 0.02
+# How long to wait for new messages while others wait that may not be handed out: when they may,
+# that must be seen soon.
+HELD_BACK_SECONDS = 0.02
 # At a stop: the time for the chunks in work. With the commit and leaving the group, under ten.
 DRAIN_SECONDS = 5.0
 log = logging.getLogger(__name__)
@@ -124,10 +125,10 @@ class ChunkConsumer(stock.Consumer):
         active = active_partitions or set()
         await self._go_to_start(active)
         self._positions = self._thread.positions()
-        room = self._handed_out.room(self.keeper.chunked)
-        if min(room.values()) <= 0:
-            timeout = min(timeout, NO_ROOM_SECONDS)
-        fetched = await self._thread.chunks(active, room, timeout)
+        room, resting = self._handed_out.room(self.keeper.chunked), self._handed_out.resting()
+        if resting or min(room.values()) <= 0:
+            timeout = min(timeout, HELD_BACK_SECONDS)
+        fetched = await self._thread.chunks(active - resting, room, timeout)
         # Only what was sought since the flow began: it may have stopped and begun again meanwhile,
         # and `active` changes as it does. `follows` finds gaps, but not that a partition has become
         # another worker's; and without a state it goes by the start that the seek has found.

@@ -8,7 +8,7 @@ from typing import Any, cast
 from faust.types import TP, ConsumerMessage
 
 from nilo_stream_processors.fetch import Chunk
-from nilo_stream_processors.handed_out import IN_HAND_BYTES, LEAST_BYTES, HandedOut
+from nilo_stream_processors.handed_out import IN_HAND_BYTES, REST_SECONDS, SMALL_BYTES, HandedOut
 
 ONE, TWO = TP("t", 0), TP("t", 1)
 
@@ -23,16 +23,39 @@ def message(tp: TP, offset: int, size: int = 0) -> ConsumerMessage:
 
 def test_what_is_done_makes_room() -> None:
     handed = HandedOut(lambda: 0)
-    large, small, other = message(ONE, 4, IN_HAND_BYTES), message(ONE, 5), message(TWO, 0)
+    large, small, other = message(ONE, 4, IN_HAND_BYTES), message(ONE, 5, 7), message(TWO, 0, 5)
     for one in (large, small, other):
         handed.add(one)
 
-    assert handed.in_hand() == {ONE: IN_HAND_BYTES + LEAST_BYTES, TWO: LEAST_BYTES}
-    assert handed.room(["t", "u"]) == {"t": -2 * LEAST_BYTES, "u": IN_HAND_BYTES}
+    assert handed.in_hand() == {ONE: IN_HAND_BYTES + 7, TWO: 5}
+    assert handed.room(["t", "u"]) == {"t": -12, "u": IN_HAND_BYTES}
     large.acked = True
-    assert handed.room(["t"]) == {"t": IN_HAND_BYTES - 2 * LEAST_BYTES}
+    assert handed.room(["t"]) == {"t": IN_HAND_BYTES - 12}
     handed.forget()
     assert handed.in_hand() == {}
+
+
+def test_a_partition_rests_while_its_small_chunk_is_in_hand_and_for_a_moment() -> None:
+    now = 50.0
+    handed = HandedOut(lambda: 0, clock=lambda: now)
+    small, large = message(ONE, 4, SMALL_BYTES - 1), message(TWO, 4, SMALL_BYTES)
+    handed.add(small)
+    handed.add(large)
+
+    assert handed.resting() == {ONE}
+    small.acked = True
+    assert handed.resting() == {ONE}
+    now += REST_SECONDS
+    assert handed.resting() == set()
+    small.acked = False
+    handed.add(small)
+    now += 10 * REST_SECONDS
+    assert handed.resting() == {ONE}
+    handed.add(message(ONE, 5, SMALL_BYTES))
+    assert handed.resting() == set()
+    handed.add(small)
+    handed.forget()
+    assert handed.resting() == set()
 
 
 def test_what_is_handed_out_gets_on_by_commits_and_by_what_is_written_for_them() -> None:
