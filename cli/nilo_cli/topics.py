@@ -22,8 +22,9 @@ app = typer.Typer(help="The topics: made from the event families, listed.", no_a
 def create(ctx: typer.Context, as_json: Json = False) -> None:
     """Create the topics that are missing.
 
-    Events, their dead letters, partials and windows. Of topics that are there only the
-    configuration of metrics.partials is set right; what was changed is shown.
+    Events, their dead letters, partials, windows and the processors' state. Of topics that are
+    there only the configuration of the partials and the state is set right; what was changed is
+    shown.
 
     \b
     Example:

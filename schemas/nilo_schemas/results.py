@@ -1,4 +1,4 @@
-"""What the stream processors publish: metric windows."""
+"""What the stream processors publish: metric windows; and the topics between them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from nilo_schemas.record import Part, Record
 
 # Between the two stages of the processors: Arrow frames, no Avro (nilo_stream_processors.frames).
 PARTIALS_TOPIC = "metrics.partials"
+# The consumer group of the processors, and the topics of their state, as Faust names them.
+PROCESSORS_GROUP = "nilo-processors"
+STATE_TOPICS = tuple(f"{PROCESSORS_GROUP}-{table}-changelog" for table in ("sources", "merges"))
 Int = Annotated[int, Field(ge=-(2**31), le=2**31 - 1), AvroInt()]
 
 

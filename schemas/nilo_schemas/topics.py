@@ -21,11 +21,15 @@ from nilo_schemas.clients import kafka_config
 from nilo_schemas.dead_letters import dead_letter_topic
 from nilo_schemas.errors import ContractError, UnreachableError
 from nilo_schemas.families import families
-from nilo_schemas.results import PARTIALS_TOPIC, MetricWindow
+from nilo_schemas.results import PARTIALS_TOPIC, STATE_TOPICS, MetricWindow
 from nilo_schemas.settings import Settings
 
 ADMIN_TIMEOUT = 15.0
 DAY_MS = 24 * 60 * 60 * 1000
+# Kafka compacts no segment that is still written to, and makes them 1 GB large unless told: that
+# much of each partition would be read in a recovery.
+SEGMENT_BYTES = 4 * 2**20
+COMPACTED = {"cleanup.policy": "compact", "segment.bytes": str(SEGMENT_BYTES)}
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Made(NamedTuple):
 
 
 def topic_specs(settings: Settings) -> list[TopicSpec]:
-    """Every topic: one per family, the partials, the windows, and their dead letters.
+    """Every topic: one per family, the partials, the windows, their dead letters, and the state.
 
     Dead letters keep one partition: they are few, and read in order of failure.
     """
@@ -55,12 +59,21 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
     partials = prefix + PARTIALS_TOPIC
     return [
         *(TopicSpec(name, partitions, _kept(days=7)) for name in kept),
-        # Partials have no keys: a compacted topic would refuse them.
-        TopicSpec(partials, partitions, {"cleanup.policy": "delete"} | _kept(days=1)),
+        *_inner(settings),
         *(
             TopicSpec(dead_letter_topic(name, prefix), 1, _kept(days=30))
             for name in (*kept, partials)
         ),
+    ]
+
+
+def _inner(settings: Settings) -> list[TopicSpec]:
+    """What the processors alone write and read: its configuration is for us to say."""
+    # Partials have no keys: a compacted topic would refuse them.
+    partials = {"cleanup.policy": "delete"} | _kept(days=1)
+    return [
+        TopicSpec(settings.topic_prefix + topic, settings.partitions, config)
+        for topic, config in ((PARTIALS_TOPIC, partials), *((t, COMPACTED) for t in STATE_TOPICS))
     ]
 
 
@@ -69,7 +82,7 @@ def _kept(*, days: int) -> dict[str, str]:
 
 
 def create_topics(settings: Settings) -> Iterator[Made]:
-    """Create what is missing, and set the partials right; yield what was done about each topic.
+    """Create what is missing, and set partials and state right; yield what was done about each.
 
     Raises:
         UnreachableError: the brokers do not answer.
@@ -88,9 +101,9 @@ def create_topics(settings: Settings) -> Iterator[Made]:
     _create(admin, missing, settings.replication_factor)
     _wait_until_known(admin, specs)
     # How long the others keep what they hold is for those to say who run them.
-    ours = settings.topic_prefix + PARTIALS_TOPIC
+    inner = _inner(settings)
     for spec in specs:
-        older = spec.name == ours and spec not in missing
+        older = spec in inner and spec not in missing
         yield Made(spec, spec in missing, _set_right(admin, spec) if older else {})
 
 
@@ -142,7 +155,7 @@ def _set_right(admin: AdminClient, spec: TopicSpec) -> dict[str, str]:
             for key, value in wrong.items()
         ]
         topic = ConfigResource(ResourceType.TOPIC, spec.name, incremental_configs=changes)
-        _answer(admin.incremental_alter_configs([topic], request_timeout=ADMIN_TIMEOUT), spec.name)
+        _answer(admin.incremental_alter_configs([topic], request_timeout=ADMIN_TIMEOUT), spec)
         _wait(lambda: [f"{key} of {spec.name}" for key in _differs(admin, spec)])
     return wrong
 
@@ -150,17 +163,18 @@ def _set_right(admin: AdminClient, spec: TopicSpec) -> dict[str, str]:
 def _differs(admin: AdminClient, spec: TopicSpec) -> dict[str, str]:
     """What the configuration of a topic must be and is not."""
     topic = ConfigResource(ResourceType.TOPIC, spec.name)
-    found = _answer(admin.describe_configs([topic], request_timeout=ADMIN_TIMEOUT), spec.name)
+    found = _answer(admin.describe_configs([topic], request_timeout=ADMIN_TIMEOUT), spec)
     return {key: value for key, value in spec.config.items() if found[key].value != value}
 
 
-def _answer(jobs: dict[Any, Any], name: str) -> Any:
+def _answer(jobs: dict[Any, Any], spec: TopicSpec) -> Any:
     """What the brokers say to a question about the configuration of one topic."""
     (job,) = jobs.values()
     try:
         return job.result()
     except KafkaException as error:
+        wanted = ", ".join(f"{key}={value}" for key, value in spec.config.items())
         raise ContractError(
-            f"the configuration of topic {name} is not ours to set ({error.args[0].str()}); "
-            "it must be cleanup.policy=delete"
+            f"the configuration of topic {spec.name} is not ours to set "
+            f"({error.args[0].str()}); it must be {wanted}"
         ) from error

@@ -14,6 +14,7 @@ from yarl import URL
 
 from nilo_schemas.catalogue_files import load_catalogue
 from nilo_schemas.registry import Registry
+from nilo_schemas.results import PROCESSORS_GROUP
 from nilo_schemas.settings import Settings
 from nilo_stream_processors.aggregator import Aggregator
 from nilo_stream_processors.consumer_thread import HEARTBEAT_SECONDS, SESSION_SECONDS
@@ -75,7 +76,7 @@ def create_app(settings: Settings, *, web_port: int, web_host: str = "127.0.0.1"
         Counters(),
     )
     app = NiloApp(
-        f"{settings.topic_prefix}nilo-processors",
+        settings.topic_prefix + PROCESSORS_GROUP,
         broker=[URL(f"nilo://{address}") for address in settings.brokers().split(",")],
         broker_credentials=_credentials(settings),
         broker_commit_interval=COMMIT_SECONDS,

@@ -12,7 +12,7 @@ from mode import Service
 
 
 class Progress:
-    """The lines of one recovery, from the number of records that are left."""
+    """The lines of one recovery, from the offsets that are left; compaction has emptied most."""
 
     def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._total, self._clock = total, clock
@@ -20,18 +20,18 @@ class Progress:
 
     def begun(self) -> str:
         """The line at the start."""
-        return f"recovery: {self._total:,} records of state to read"
+        return f"recovery: {self._total:,} offsets of state to read"
 
     def line(self, left: int) -> str:
         """The line in between: how far, how fast, and how long still at that rate."""
         done, rate = self._total - left, self._rate(left)
         wait = f"{left / rate:.0f} s to go" if rate else "no estimate yet"
-        return f"recovery: {done:,} of {self._total:,} records, {rate:,.0f}/s, {wait}"
+        return f"recovery: {done:,} of {self._total:,} offsets, {rate:,.0f}/s, {wait}"
 
     def done(self) -> str:
         """The line at the end."""
         seconds = self._clock() - self._begin
-        return f"recovery: done, {self._total:,} records in {seconds:.1f} s"
+        return f"recovery: done, {self._total:,} offsets in {seconds:.1f} s"
 
     def _rate(self, left: int) -> float:
         seconds = self._clock() - self._begin

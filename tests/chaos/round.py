@@ -12,6 +12,7 @@ from nilo_schemas.catalogue import Catalogue
 from nilo_schemas.catalogue_files import load_catalogue
 from nilo_schemas.families import LlmEvent
 from nilo_schemas.settings import Settings
+from tests.chaos.compaction import compact_often, compacted
 from tests.chaos.compare import differences
 from tests.chaos.expected import Expected, Row
 from tests.chaos.faults import Fleet, Say, Strike, fleet
@@ -32,12 +33,13 @@ class Outcome:
 
     `differences` says what is wrong with windows or dead letters, line by line; `settled` is the
     time from the end of the stream and of the last fault to the last right window; None when that
-    never came.
+    never came. `compacted` counts the messages of state that the broker took out of the log.
     """
 
     events: int = 0
     windows: int = 0
     late: int = 0
+    compacted: int = 0
     differences: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
     published: Counter[str] = field(default_factory=Counter)
@@ -55,6 +57,7 @@ def run_round(settings: Settings, plan: Plan, load: Load, logs: Path, say: Say) 
         settings: its prefix has topics and contracts, empty so far.
         logs: folder for what the workers print.
     """
+    compact_often(settings)
     outcome, feeder, progress = Outcome(), Feeder(settings, load), Progress(settings, TOPIC)
     with fleet(settings, logs, say) as workers:
         feeder.start()
@@ -104,7 +107,7 @@ def settle(settings: Settings, outcome: Outcome, workers: Fleet, say: Say) -> No
     outcome.conflicts = observed.conflicts
     outcome.published = observed.counts
     outcome.events, outcome.windows = expected.events, len(expected.windows)
-    outcome.late = len(expected.late)
+    outcome.late, outcome.compacted = len(expected.late), compacted(settings)
     say(f"  {outcome.windows:,} windows compared, {len(outcome.differences)} differences")
 
 

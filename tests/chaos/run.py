@@ -200,6 +200,7 @@ def _figures(total: Total, options: argparse.Namespace, seconds: float) -> dict[
         "windows_compared": total.count(lambda outcome: outcome.windows),
         "differences": total.count(lambda outcome: len(outcome.differences)),
         "late_events_as_planned": total.count(lambda outcome: outcome.late),
+        "state_messages_compacted": total.count(lambda outcome: outcome.compacted),
         "window_messages": published["messages"],
         "finals_published_again": published["again"],
         "older_revision_after_newer": published["older_after_newer"],

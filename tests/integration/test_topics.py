@@ -15,7 +15,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.errors import ContractError
-from nilo_schemas.results import PARTIALS_TOPIC
+from nilo_schemas.results import PARTIALS_TOPIC, STATE_TOPICS
 from nilo_schemas.settings import Settings
 from nilo_schemas.topics import create_topics, existing_topics, topic_specs
 from tests.integration.programs import wait_for
@@ -29,17 +29,24 @@ EARLIER = {
 }
 OPERATORS = {"retention.ms": "1000000"}
 RIGHT = {"cleanup.policy": "delete", "retention.ms": "86400000"}
+# As Faust makes it.
+EARLIER_STATE = {"cleanup.policy": "compact"}
+RIGHT_STATE = {"segment.bytes": "4194304"}
 
 
 @pytest.fixture
 def earlier(settings: Settings) -> Settings:
-    """A cluster with the partials of an earlier version, and an operator's own retention."""
+    """A cluster with partials and state of an earlier version, and an operator's own retention."""
     mine = settings.model_copy(update={"topic_prefix": f"{settings.topic_prefix}old."})
     prefix, admin = mine.topic_prefix, AdminClient(kafka_config(mine))
     made = admin.create_topics(
         [
             NewTopic(prefix + name, mine.partitions, mine.replication_factor, config=config)
-            for name, config in ((PARTIALS_TOPIC, EARLIER), ("events.llm", OPERATORS))
+            for name, config in (
+                (PARTIALS_TOPIC, EARLIER),
+                (STATE_TOPICS[0], EARLIER_STATE),
+                ("events.llm", OPERATORS),
+            )
         ]
     )
     for job in made.values():
@@ -76,6 +83,8 @@ def test_topics_are_made_once_and_then_left_alone(settings: Settings) -> None:
     assert [(made.created, made.changed) for made in first] == [(True, {})] * len(first)
     assert [(made.created, made.changed) for made in second] == [(False, {})] * len(first)
     assert config(fresh, PARTIALS_TOPIC).items() >= RIGHT.items()
+    for topic in STATE_TOPICS:
+        assert config(fresh, topic).items() >= (EARLIER_STATE | RIGHT_STATE).items()
 
 
 def test_compacted_partials_of_an_earlier_version_take_messages_without_keys(
@@ -86,7 +95,8 @@ def test_compacted_partials_of_an_earlier_version_take_messages_without_keys(
 
     changed = {made.spec.name: made.changed for made in create_topics(earlier) if made.changed}
 
-    assert changed == {earlier.topic_prefix + PARTIALS_TOPIC: RIGHT}
+    prefix = earlier.topic_prefix
+    assert changed == {prefix + PARTIALS_TOPIC: RIGHT, prefix + STATE_TOPICS[0]: RIGHT_STATE}
     assert config(earlier, PARTIALS_TOPIC).items() >= RIGHT.items()
     send_without_key(earlier)
 

@@ -206,7 +206,7 @@ def test_a_worker_that_is_stopped_under_load_commits_all_that_it_has_done(
         wait_for("the commit", lambda: committed(settings) == EVENTS)
         assert consumed(port) + done == EVENTS
         wait_for("the windows", lambda: counted(settings) == EVENTS)
-    lines = r"recovery: (\S+) records of state|done, (\S+) records in"
+    lines = r"recovery: (\S+) offsets of state|done, (\S+) offsets in"
     begun, read = re.findall(lines, log.read_text())
     assert begun[0] == read[1] != "0"
 

@@ -97,12 +97,12 @@ def test_the_longest_stuck_comes_first_and_says_how_long_and_how_far() -> None:
 def test_the_lines_of_a_recovery() -> None:
     clock = Clock()
     progress = Progress(100_000, clock)
-    assert progress.begun() == "recovery: 100,000 records of state to read"
+    assert progress.begun() == "recovery: 100,000 offsets of state to read"
     assert progress.line(100_000).endswith("0/s, no estimate yet")
     clock.now += 4
-    assert progress.line(60_000) == "recovery: 40,000 of 100,000 records, 10,000/s, 6 s to go"
+    assert progress.line(60_000) == "recovery: 40,000 of 100,000 offsets, 10,000/s, 6 s to go"
     clock.now += 6.5
-    assert progress.done() == "recovery: done, 100,000 records in 10.5 s"
+    assert progress.done() == "recovery: done, 100,000 offsets in 10.5 s"
 
 
 @pytest.mark.parametrize("every", [0.5, 5.0])

@@ -12,6 +12,7 @@ from nilo_schemas.dead_letters import dead_letter_headers, dead_letter_topic
 from nilo_schemas.errors import DecodeError, NiloError, Reason, SettingsError, UnreachableError
 from nilo_schemas.families import LlmEvent, families
 from nilo_schemas.framing import frame, schema_id_of
+from nilo_schemas.results import STATE_TOPICS
 from nilo_schemas.settings import Settings
 from nilo_schemas.topics import topic_specs
 
@@ -93,7 +94,8 @@ def test_every_family_has_its_topic_and_its_dead_letters() -> None:
         "cleanup.policy": "delete",
         "retention.ms": "86400000",
     }
-    assert not any("compact" in str(spec.config) for spec in specs.values())
+    compacted = {name for name, spec in specs.items() if "compact" in str(spec.config)}
+    assert compacted == {f"p.{topic}" for topic in STATE_TOPICS}
     assert specs["p.metrics.windows"].partitions == 6
 
 
