@@ -28,6 +28,8 @@ from nilo_stream_processors.watch import Watch, exit_after
 
 COMMIT_SECONDS = 0.5
 FETCH_RECORDS = 10_000
+# So old may be what we know of topics and their partitions. A change makes the group join anew.
+METADATA_MILLISECONDS = 30_000
 # A stop takes a few seconds. What takes so long hangs, and a supervisor would kill it soon.
 STOP_SECONDS = 20.0
 _HANGS = (
@@ -84,6 +86,7 @@ def create_app(settings: Settings, *, web_port: int, web_host: str = "127.0.0.1"
         broker_heartbeat_interval=HEARTBEAT_SECONDS,
         broker_rebalance_timeout=4 * SESSION_SECONDS,
         broker_max_poll_records=FETCH_RECORDS,
+        consumer_metadata_max_age_ms=METADATA_MILLISECONDS,
         store="memory://",
         TableManager=Tables,
         topic_partitions=settings.partitions,

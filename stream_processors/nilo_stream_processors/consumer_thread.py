@@ -14,6 +14,7 @@ from faust.transport.drivers import aiokafka as stock
 from faust.types import TP
 
 from nilo_stream_processors.fetch import fetch
+from nilo_stream_processors.joining import tend
 
 # After so long without a heartbeat a worker counts as dead, and the others take its partitions.
 SESSION_SECONDS = 15.0
@@ -42,6 +43,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         await super().on_start()
         self._ensure_consumer()._fetcher._fetch_max_wait_ms = FETCH_WAIT_MILLISECONDS
         coordinator: Any = self._ensure_consumer()._coordinator
+        tend(coordinator)
         coordinator._do_heartbeat = self._noted(coordinator._do_heartbeat)
         coordinator._do_rejoin_group = self._noted(coordinator._do_rejoin_group)
 
