@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but not so marked
     AdminClient,
     AlterConfigOpType,  # pyright: ignore[reportPrivateImportUsage]  # as above
     ConfigEntry,  # pyright: ignore[reportPrivateImportUsage]  # as above
     ConfigResource,  # pyright: ignore[reportPrivateImportUsage]  # as above
+    OffsetSpec,  # pyright: ignore[reportPrivateImportUsage]  # as above
     ResourceType,  # pyright: ignore[reportPrivateImportUsage]  # as above
 )
 from confluent_kafka.cimpl import NewTopic
@@ -100,6 +101,7 @@ def create_topics(settings: Settings) -> Iterator[Made]:
     missing = [spec for spec in specs if spec.name not in existing]
     _create(admin, missing, settings.replication_factor)
     _wait_until_known(admin, specs)
+    _wait(lambda: _leaderless(admin, missing))
     # How long the others keep what they hold is for those to say who run them.
     inner = _inner(settings)
     for spec in specs:
@@ -121,6 +123,16 @@ def existing_topics(admin: AdminClient) -> dict[str, int]:
 def _wait_until_known(admin: AdminClient, specs: list[TopicSpec]) -> None:
     names = {spec.name for spec in specs}
     _wait(lambda: sorted(names - existing_topics(admin).keys()))
+
+
+def _leaderless(admin: AdminClient, specs: list[TopicSpec]) -> list[str]:
+    """The topics with a partition of which no broker knows yet that it leads it."""
+    places = [TopicPartition(spec.name, n) for spec in specs for n in range(spec.partitions)]
+    if not places:
+        return []
+    latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # untyped upstream
+    asked = admin.list_offsets(dict.fromkeys(places, latest), request_timeout=ADMIN_TIMEOUT)
+    return sorted({place.topic for place, job in asked.items() if job.exception()})
 
 
 def _wait(absent: Callable[[], list[str]]) -> None:
