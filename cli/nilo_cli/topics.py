@@ -69,7 +69,9 @@ def _topics(settings: Settings) -> Iterator[Row]:
     topics = our_topics(settings, existing)
     marks, configs = watermarks(admin, topics), topic_configs(admin, topics)
     for name, partitions in topics.items():
-        retention = int(configs[name]["retention.ms"])
+        cleanup = configs[name]["cleanup.policy"]
+        # A topic that is only compacted keeps the newest of each key, whatever its retention says.
+        retention = int(configs[name]["retention.ms"]) if "delete" in cleanup else -1
         yield {
             "name": name,
             "partitions": partitions,
@@ -78,5 +80,5 @@ def _topics(settings: Settings) -> Iterator[Row]:
             ),
             "retention": "forever" if retention < 0 else f"{retention / 86_400_000:g} d",
             "retention_ms": retention,
-            "cleanup": configs[name]["cleanup.policy"],
+            "cleanup": cleanup,
         }

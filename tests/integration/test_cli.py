@@ -19,6 +19,7 @@ from confluent_kafka import Producer
 
 from nilo_deploy.ports import free_port
 from nilo_schemas.clients import kafka_config
+from nilo_schemas.results import STATE_TOPICS
 from nilo_schemas.settings import Settings
 from tests.integration.conftest import EXTERNAL
 
@@ -182,6 +183,7 @@ def test_topics_are_listed_with_what_they_hold(nilo: Nilo, settings: Settings) -
     assert listed["dlq.events.llm"]["messages"] == 0
     assert listed["metrics.partials"]["cleanup"] == "delete"
     assert listed["metrics.partials"]["retention"] == "1 d"
+    assert {listed[topic]["retention"] for topic in STATE_TOPICS} == {"forever"}
 
 
 def test_topics_and_contracts_of_a_new_prefix(nilo: Nilo, settings: Settings) -> None:
