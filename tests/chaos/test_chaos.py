@@ -28,6 +28,7 @@ from tests.integration.windows import newest_windows, read_topic
 pytestmark = pytest.mark.integration
 GRACE = 30.0
 CALLS = ("llm.calls", "10s")
+MODELS = 3
 
 
 @pytest.fixture
@@ -83,9 +84,11 @@ def test_what_an_idle_partition_brings_when_its_windows_are_forgotten_is_kept_as
     observed = Observed(short_grace)
 
     def is_final(seconds: int) -> bool:
+        # Of every model: they lie in several partitions of partials, each of which forgets alone.
         observed.read_on()
         start = to_microseconds(START + timedelta(seconds=seconds))
-        return any(key.start == start for key in observed.newest_final())
+        keys = [key for key in observed.newest_final() if key.start == start]
+        return sum((key.metric, key.length) == CALLS for key in keys) == MODELS
 
     with running(short_grace, "process", "--metrics-port", free_port(), log=tmp_path / "log"):
         send(short_grace, ((partition, second) for second in range(5) for partition in range(4)))
@@ -133,7 +136,7 @@ def send(settings: Settings, events: Iterable[Timed]) -> None:
             type="llm.call",
             source="chaos",
             subject=f"s{number % 7}",
-            model=f"m{number % 3}",
+            model=f"m{number % MODELS}",
             time=START + timedelta(seconds=seconds),
             duration=timedelta(microseconds=number),
         )
