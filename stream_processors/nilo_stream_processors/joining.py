@@ -60,7 +60,7 @@ def _knows(coordinator: Any) -> bool:
 async def _give_up(coordinator: Any, joining: asyncio.Future[bool]) -> bool:
     log.info("the group is still joining: leaving without waiting for it")
     joining.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
+    with contextlib.suppress(asyncio.CancelledError):  # by the line above, and nobody asks for it
         await joining
     # The broker reads nothing behind a request that it has not answered, and we want to leave.
     place = coordinator.coordinator_id, ConnectionGroup.COORDINATION
