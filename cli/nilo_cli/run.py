@@ -37,6 +37,8 @@ class SinkName(StrEnum):
     POSTGRES = "postgres"
     PARQUET = "parquet"
     PROMETHEUS = "prometheus"
+    INFLUX = "influx"
+    PUSHGATEWAY = "pushgateway"
 
 
 def process(
@@ -118,13 +120,17 @@ def sink(
 ) -> None:
     """Bring events and windows from Kafka into a store.
 
-    Runs until Ctrl-C or SIGTERM; then what is held is stored first.
+    Runs until Ctrl-C or SIGTERM; then what is held is stored first. influx posts the final windows
+    as line protocol to influx_url; pushgateway pushes what prometheus would serve to
+    pushgateway_url, where it stays.
 
     \b
     Example:
       nilo sink postgres
       nilo sink parquet --metrics-port 9467
       nilo sink prometheus --port 9464
+      NILO_INFLUX_URL='http://localhost:8086/api/v2/write?org=acme&bucket=nilo' nilo sink influx
+      NILO_PUSHGATEWAY_URL=http://localhost:9091 nilo sink pushgateway
     """
     from nilo_cli.cluster import require_topics
     from nilo_consumers import run_sink

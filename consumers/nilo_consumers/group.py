@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-from confluent_kafka import KafkaError
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from nilo_consumers.decoding import TopicPart
 from nilo_consumers.errors import BrokerRefusedError
+from nilo_consumers.sink import Offsets
 from nilo_schemas.clients import kafka_config
+from nilo_schemas.errors import UnreachableError
 from nilo_schemas.settings import Settings
 
 _QUEUE_KB = 32 * 1024
 # A killed sink's partitions are free after so long; a slow write does not count against it.
 _SESSION_MS = 10_000
+LIMIT = 10.0  # seconds
 TERMINAL = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
@@ -38,6 +43,23 @@ def consumer_config(settings: Settings, sink: str) -> dict[str, Any]:
         session_timeout_ms=_SESSION_MS,
         fetch_queue_backoff_ms=50,
     )
+
+
+def committed(settings: Settings, sink: str, parts: Collection[TopicPart]) -> Offsets:
+    """The group's offsets of these partitions, for a sink whose store cannot hold them.
+
+    Raises:
+        UnreachableError: the brokers do not answer.
+    """
+    wanted = [TopicPartition(*part) for part in parts]
+    consumer = Consumer(consumer_config(settings, sink))  # asks only: it never joins the group
+    try:
+        found = consumer.committed(wanted, timeout=LIMIT)
+    except KafkaException as error:
+        raise UnreachableError(f"no broker tells its offsets: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
+    return {(each.topic, each.partition): each.offset for each in found if each.offset >= 0}
 
 
 def refused(error: KafkaError) -> BrokerRefusedError:

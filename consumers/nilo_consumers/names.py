@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_]")
-_RESERVED = frozenset({"window"})
+# Ours, of classic buckets, and those that Prometheus and its push gateway set by themselves.
+_RESERVED = frozenset({"window", "le", "job", "instance"})
 
 
 def metric_name(metric: str, aggregate: str, unit: str = "") -> str:

@@ -10,9 +10,11 @@ from contextlib import nullcontext
 from nilo_consumers.delta import DeltaSink
 from nilo_consumers.errors import UnknownSinkError
 from nilo_consumers.group import group_id
+from nilo_consumers.influx import InfluxSink
 from nilo_consumers.metrics import SinkMetrics
 from nilo_consumers.postgres import PostgresSink
 from nilo_consumers.prometheus import PrometheusSink
+from nilo_consumers.pushgateway import PushgatewaySink
 from nilo_consumers.runner import Runner
 from nilo_consumers.series import WindowCollector
 from nilo_consumers.server import serving
@@ -21,7 +23,8 @@ from nilo_consumers.tables import WINDOWS
 from nilo_schemas.families import families
 from nilo_schemas.settings import Settings
 
-SINKS = ("postgres", "parquet", "prometheus")
+SINKS = ("postgres", "parquet", "prometheus", "influx", "pushgateway")
+_OF_EVENTS = ("postgres", "parquet")  # the others take the windows only
 PROMETHEUS_PORT = 9464
 
 
@@ -41,8 +44,8 @@ def run_sink(
         name: one of SINKS.
         settings: where Kafka, the registry and the store are.
         stop: set it (from a signal handler, say) to stop in good order.
-        topics: topics without prefix (default: every family and the windows; for `prometheus`
-            the windows).
+        topics: topics without prefix (default: the windows; for `postgres` and `parquet` every
+            family as well).
         metrics_host: where /metrics and /health listen.
         metrics_port: their port; 0 takes a free one, None means no server, but for `prometheus`
             9464.
@@ -72,7 +75,7 @@ def run_sink(
 
 
 def _topics(name: str) -> list[str]:
-    return [WINDOWS] if name == "prometheus" else [*families(), WINDOWS]
+    return [*families(), WINDOWS] if name in _OF_EVENTS else [WINDOWS]
 
 
 def _sink(name: str, settings: Settings, metrics: SinkMetrics) -> Sink:
@@ -80,6 +83,10 @@ def _sink(name: str, settings: Settings, metrics: SinkMetrics) -> Sink:
         return PostgresSink(settings)
     if name == "parquet":
         return DeltaSink(settings)
+    if name == "influx":
+        return InfluxSink(settings)
     collector = WindowCollector(time.monotonic)
     metrics.registry.register(collector)
+    if name == "pushgateway":
+        return PushgatewaySink(settings, collector, metrics.registry)
     return PrometheusSink(collector)

@@ -37,6 +37,7 @@ RUN_FILE_KEYS = (
 _Layer = dict[str, tuple[Any, str]]
 # Greedy: a password may itself hold an @; and libpq also takes it as a parameter.
 _PASSWORD_IN_URL = re.compile(r"(?<=://)([^:/@]*):.*@")
+_PASSWORD_IN_QUERY = re.compile(r"(?i)[?&](p|password|token)=")
 _PASSWORD_PARAMETER = re.compile(r"(?i)(password=)('[^']*'|[^&\s]*)")
 
 
@@ -96,6 +97,17 @@ class Settings(BaseModel):
     )
     lake: str | None = Field(
         default=None, description="folder or URL of the Delta Lake tables (default: HOME/lake)"
+    )
+    influx_url: str | None = Field(
+        default=None,
+        description="where line protocol is posted to, such as "
+        "http://influx:8086/api/v2/write?org=acme&bucket=nilo or http://questdb:9000/write",
+    )
+    influx_token: SecretStr | None = Field(
+        default=None, description="token for it; InfluxDB 1.8 takes user:password"
+    )
+    pushgateway_url: str | None = Field(
+        default=None, description="URL of a Prometheus push gateway"
     )
     catalogue: Path | None = Field(
         default=None, description="folder of your own metrics, laid over the shipped ones"
@@ -160,6 +172,20 @@ class Settings(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _store_urls_are_no_secrets(self) -> Self:
+        # They stand in error messages and in `nilo config show`.
+        for name, way_out in (
+            ("influx_url", "; set influx_token instead"),
+            ("pushgateway_url", ""),
+        ):
+            url = getattr(self, name) or ""
+            if _PASSWORD_IN_URL.search(url) or _PASSWORD_IN_QUERY.search(url):
+                raise ValueError(f"{name} holds a password{way_out}")
+        if "precision=" in (self.influx_url or ""):
+            raise ValueError("influx_url holds a precision: leave it out, nanoseconds are sent")
+        return self
+
     @property
     def run_file(self) -> Path:
         """The file in which the embedded stack says where it listens."""
@@ -209,6 +235,13 @@ class Settings(BaseModel):
             self._required("database_url", "DATABASE_URL")
         assert self.database_url is not None  # noqa: S101  narrowing; the line above has raised
         return self.database_url.get_secret_value()
+
+    def store_url(self, name: str) -> str:
+        """The URL of a store that `nilo up` does not start; raises SettingsError without it."""
+        url = getattr(self, name)
+        if url is None:
+            raise SettingsError(f"{name} is not set: set NILO_{name.upper()}")
+        return str(url)
 
     def _required(self, name: str, env: str) -> str:
         value = getattr(self, name)

@@ -192,3 +192,22 @@ def test_a_registry_url_with_a_password_is_refused_without_telling_it() -> None:
 def test_what_is_not_known_says_how_to_get_it(ask: object) -> None:
     with pytest.raises(SettingsError, match="nilo up"):
         ask(load_settings(env={}))  # type: ignore[operator]  # three methods of one shape
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"influx_url": "http://u:hush@influx:8086/write"},
+        {"influx_url": "http://influx:8086/write?db=x&u=me&p=hush"},
+        {"pushgateway_url": "http://u:hush@gateway:9091"},
+    ],
+)
+def test_a_store_url_with_a_password_is_refused_without_showing_it(given: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="holds a password") as refused:
+        load_settings(given, env={})
+    assert "hush" not in str(refused.value)
+
+
+def test_line_protocol_is_always_in_nanoseconds() -> None:
+    with pytest.raises(SettingsError, match="leave it out"):
+        load_settings({"influx_url": "http://influx/api/v2/write?precision=ms"}, env={})
