@@ -13,6 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nilo_consumers.maps import entries, together
+from nilo_consumers.tally import last_of_each
+
 # Tags of our own, and names that InfluxDB keeps for itself.
 _RESERVED = frozenset({"unit", "window", "time", "_measurement", "_field"})
 _COUNTS = ("count", "errors", "revision")
@@ -34,20 +37,16 @@ def line_protocol(windows: pa.Table) -> bytes:
     fields += [_pair(name, columns[name], "") for name in _FLOATS]
     values = pc.utf8_slice_codeunits(_text(*fields, _quantiles(columns["quantiles"])), 1)
     lines = _text(series, " ", values, " ", start.cast(pa.string()), "000")  # from microseconds
-    return _together(lines.take(_newest(series, start, columns["revision"])))
+    return _body(lines.take(_newest(series, start, columns["revision"])))
 
 
 def _newest(series: pa.Array, start: pa.Array, revision: pa.Array) -> pa.Array:
     """The place of the last revision of each window."""
     codes = series.dictionary_encode().indices.to_numpy()
-    places = np.arange(len(codes))
-    order = np.lexsort((places, revision.to_numpy(), start.to_numpy(), codes))
-    window = np.stack([codes[order], start.to_numpy()[order]])
-    last = np.append((np.diff(window) != 0).any(axis=0), True)
-    return pa.array(np.sort(order[last]))
+    return pa.array(np.sort(last_of_each(codes, start.to_numpy(), revision.to_numpy())))
 
 
-def _together(lines: pa.Array) -> bytes:
+def _body(lines: pa.Array) -> bytes:
     ends = pa.array([0, len(lines)], pa.int32())
     body: bytes = (
         pc.binary_join(pa.ListArray.from_arrays(ends, lines), "\n")[0].as_buffer().to_pybytes()
@@ -70,14 +69,14 @@ def _tag(name: str, column: pa.Array) -> pa.Array:
 
 
 def _dimensions(column: pa.Array) -> pa.Array:
-    keys, values = _entries(column)
+    keys, values = entries(column)
     tags = _text(",", _renamed(keys, _tag_name), "=", _escaped(values))
-    return _joined(column, pc.if_else(pc.equal(values, ""), "", tags))
+    return together(column, pc.if_else(pc.equal(values, ""), "", tags))
 
 
 def _quantiles(column: pa.Array) -> pa.Array:
-    keys, values = _entries(column)
-    return _joined(column, _text(",", _escaped(keys), "=", values.cast(pa.string())))
+    keys, values = entries(column)
+    return together(column, _text(",", _escaped(keys), "=", values.cast(pa.string())))
 
 
 def _tag_name(dimension: str) -> str:
@@ -89,17 +88,6 @@ def _renamed(keys: pa.Array, name: Any) -> pa.Array:
     encoded = keys.dictionary_encode()
     names = pa.array([name(key) for key in encoded.dictionary.to_pylist()], pa.string())
     return _escaped(names).take(encoded.indices)
-
-
-def _entries(column: pa.MapArray) -> tuple[pa.Array, pa.Array]:
-    begin, end = column.offsets[0].as_py(), column.offsets[-1].as_py()
-    return column.keys[begin:end], column.items[begin:end]
-
-
-def _joined(column: pa.MapArray, entries: pa.Array) -> pa.Array:
-    """The texts of each map's entries put together."""
-    ends = pc.subtract(column.offsets, column.offsets[0])
-    return pc.binary_join(pa.ListArray.from_arrays(ends, entries), "")
 
 
 def _escaped(column: pa.Array, special: str = "([,= ])") -> pa.Array:

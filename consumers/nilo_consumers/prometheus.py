@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import timedelta
-from typing import Any
 
-import pyarrow as pa
-
-from nilo_consumers.batch import ORIGIN, Batch, Policy
+from nilo_consumers.batch import Batch, Policy
 from nilo_consumers.decoding import TopicPart
 from nilo_consumers.series import EXPIRES, WindowCollector
 from nilo_consumers.sink import Offsets
-from nilo_schemas.results import MetricWindow
 
 
 class PrometheusSink:
@@ -31,19 +27,8 @@ class PrometheusSink:
 
     def write(self, batch: Batch) -> int:
         """Give the windows to the collector."""
-        self._collector.add(windows_of(batch.rows.drop_columns([field.name for field in ORIGIN])))
+        self._collector.add(batch.rows)
         return int(batch.rows.num_rows)
 
     def close(self) -> None:
         """Nothing is held open."""
-
-
-def windows_of(rows: pa.Table) -> list[MetricWindow]:
-    """The windows in rows that have exactly the columns of the contract."""
-    return [_window(row) for row in rows.to_pylist()]
-
-
-def _window(row: dict[str, Any]) -> MetricWindow:
-    # A foreign writer may break a rule that Avro cannot say; the numbers are shown as they are.
-    maps = {name: dict(row[name]) for name in ("dimensions", "quantiles")}
-    return MetricWindow.model_validate(row | maps)

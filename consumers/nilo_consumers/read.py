@@ -16,7 +16,6 @@ from psycopg.types.json import Jsonb
 
 from nilo_consumers import delta, postgres
 from nilo_consumers.batch import OFFSET, PARTITION
-from nilo_consumers.prometheus import windows_of
 from nilo_consumers.tables import STORED_AT, WINDOWS, table_name
 from nilo_schemas.arrow import arrow_schema
 from nilo_schemas.results import MetricWindow
@@ -135,8 +134,19 @@ def windows_parquet(
         names = arrow_schema(MetricWindow).names
         rows = table.to_pyarrow_dataset().to_table(columns=names, filter=wanted)
     asked = set((dimensions or {}).items())
-    found = [each for each in windows_of(rows) if asked <= set(each.dimensions.items())]
+    found = [each for each in _windows_of(rows) if asked <= set(each.dimensions.items())]
     return _newest(found)
+
+
+def _windows_of(rows: pa.Table) -> list[MetricWindow]:
+    """The windows in rows that have exactly the columns of the contract."""
+    return [_window(row) for row in rows.to_pylist()]
+
+
+def _window(row: dict[str, Any]) -> MetricWindow:
+    # A foreign writer may break a rule that Avro cannot say; the numbers are shown as they are.
+    maps = {name: dict(row[name]) for name in ("dimensions", "quantiles")}
+    return MetricWindow.model_validate(row | maps)
 
 
 def _in_ranges(ranges: Ranges) -> pc.Expression:

@@ -3,147 +3,273 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
-from nilo_consumers.names import labels_of, metric_name
-from nilo_consumers.tally import Tally
-from nilo_schemas.results import MetricWindow
+from nilo_consumers.exposed import SCALE, Counted, Shown, families_of
+from nilo_consumers.maps import in_order, together
+from nilo_consumers.names import labels_of
+from nilo_consumers.tally import Bools, Ints, Tally, Totals, last_of_each, shares_of
 from nilo_schemas.windows import Window, parse_window
 
 EXPIRES = timedelta(minutes=15)
-_IN_UNIT = ("sum", "min", "max", "mean")
-_PLAIN = ("count", "errors", "rate", "error_ratio")
+MOST_SERIES = 1_000
+_COUNTED_BACK = timedelta(hours=1)  # a revision of an older window is no longer counted
 _COUNTED_FIRST = ("tumbling", "session", "hopping")
-SeriesKey = tuple[str, str, tuple[tuple[str, str], ...]]
+_SHOWN = (
+    "metric", "unit", "count", "errors", "sum", "min", "max", "mean", "rate", "error_ratio",
+    "distinct", "quantiles",
+)  # fmt: skip
+_NO_SLOT = -1
+_NO_TIME = np.iinfo(np.int64).min
+_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass
 class _Series:
+    slot: int
+    metric: str
+    unit: str
     kind: Window
-    newest: MetricWindow
-    updated: float
-    tally: Tally
+    labels: dict[str, str]
+    shown: dict[str, Any] | None = None
+
+
+@dataclass
+class _Held:
+    """Of one metric: how many series, which of its windows count, how many were left out."""
+
+    series: int = 0
+    kind: Window | None = None
+    capped: int = 0
 
 
 class WindowCollector(Collector):
     """Holds windows for /metrics. A series that nothing updates for EXPIRES is dropped.
 
-    `add` and `collect` may run in different threads; a scrape holds the lock only to copy.
+    `add` and `collect` may run in different threads; a scrape holds the lock only to take
+    references. A metric has `most_series` series at most: the windows of further ones are left
+    out and counted in `nilo_capped_windows_total`, until series have expired.
 
     Args:
         clock: monotonic seconds.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._series: dict[SeriesKey, _Series] = {}
+    def __init__(self, clock: Callable[[], float], most_series: int = MOST_SERIES) -> None:
+        self._clock, self._most = clock, most_series
+        self._series: dict[str, _Series] = {}
+        self._at: dict[int, _Series] = {}
+        self._metrics: dict[str, _Held] = {}
+        # By slot: start, end and revision of the window shown; when one came; of which starts
+        # windows count (every multiple of it; 0: of none).
+        self._newest: Ints = np.empty((3, 0), np.int64)
+        self._updated = np.empty(0)
+        self._step: Ints = np.empty(0, np.int64)
+        self._free: list[int] = []
+        self._tally, self._latched = Tally(), Totals.empty(0)
+        self._generation = 0
         self._lock = threading.Lock()
 
-    def add(self, windows: Iterable[MetricWindow]) -> None:
-        """Take windows in the order of their topic."""
-        now = self._clock()
+    def add(self, rows: pa.Table) -> None:
+        """Take windows (rows of the contract) in the order of their topic."""
+        rows = pa.table([column.combine_chunks() for column in rows.columns], schema=rows.schema)
+        keys = _keys(rows).dictionary_encode()
+        codes = keys.indices.to_numpy()
+        first = np.unique(codes, return_index=True)[1]
         with self._lock:
-            for window in windows:
-                self._add(window, now)
-            self._expire(now)
+            self._expire()
+            slots = self._slots(keys.dictionary.to_pylist(), rows, first)[codes]
+            rows, slots = self._uncapped(rows, slots)
+            if len(rows):
+                self._updated[slots] = self._clock()
+                self._show(rows, slots)
+                self._count(rows, slots)
 
     def collect(self) -> Iterator[Metric]:
-        """The gauges and counters, one Metric for each name."""
+        """The gauges, counters and histograms, one Metric for each name."""
         with self._lock:
-            self._expire(self._clock())
-            held = [(one.kind, one.newest, one.tally.shown()) for one in self._series.values()]
-        families: dict[str, Metric] = {}
-        for _, newest, _ in held:
-            if not newest.withdrawn:
-                _gauges(families, newest)
-        for newest, counted in _counted(held):
-            _counters(families, newest, *counted)
-        yield from families.values()
+            self._expire()
+            generation, parts = self._generation, self._tally.parts()
+            held = [(one, one.shown) for one in self._series.values()]
+            counted = [one for one, _ in held if self._step[one.slot]]
+            capped = {name: each.capped for name, each in self._metrics.items() if each.capped}
+        totals = parts.totals()
+        with self._lock:
+            # What was shown once stays: to Prometheus, a counter that falls has begun anew at 0.
+            if generation == self._generation:
+                totals = self._latched = totals.at_least(self._latched)
+        yield from families_of(
+            [Shown(one.kind.text, one.labels, row) for one, row in held if row is not None],
+            [Counted(one.metric, one.unit, one.kind, one.labels, one.slot) for one in counted],
+            totals,
+            capped,
+        )
 
-    def _add(self, window: MetricWindow, now: float) -> None:
-        key = (window.metric, window.window, tuple(sorted(window.dimensions.items())))
-        series = self._series.get(key)
-        if series is None:
-            kind = _kind(window)
-            series = self._series[key] = _Series(kind, window, now, Tally(kind))
-        series.updated = now
-        if _follows(window, series.newest):
-            series.newest = window
-        if window.final:
-            series.tally.add(window)
+    # Slots
 
-    def _expire(self, now: float) -> None:
-        limit = now - EXPIRES.total_seconds()
-        for key in [key for key, one in self._series.items() if one.updated < limit]:
-            del self._series[key]
+    def _slots(self, keys: list[str], rows: pa.Table, first: Ints) -> Ints:
+        """The slot of each key; `first` tells a row that has it."""
+        found = []
+        for key, row in zip(keys, first.tolist(), strict=True):
+            one = self._series.get(key) or self._begun(key, rows.slice(row, 1).to_pylist()[0])
+            found.append(_NO_SLOT if one is None else one.slot)
+        return np.array(found, np.int64)
+
+    def _begun(self, key: str, row: dict[str, Any]) -> _Series | None:
+        """A new series, unless its metric has as many as it may."""
+        held = self._metrics.setdefault(row["metric"], _Held())
+        if held.series >= self._most:
+            return None
+        held.series += 1
+        kind, labels = _kind(row), labels_of(dict(row["dimensions"]))
+        one = _Series(self._slot(), row["metric"], row["unit"], kind, labels)
+        self._series[key] = self._at[one.slot] = one
+        self._tally.begin(one.slot, (_COUNTED_BACK + 2 * kind.length) // _MICROSECOND)
+        if held.kind is None or _rank(kind) < _rank(held.kind):
+            self._count_only(one.metric, kind)
+        elif kind == held.kind:
+            self._step[one.slot] = _step(kind)
+        return one
+
+    def _slot(self) -> int:
+        if not self._free:
+            held = len(self._updated)
+            more = max(64, held)
+            self._newest = np.pad(self._newest, ((0, 0), (0, more)), constant_values=_NO_TIME)
+            self._updated = np.pad(self._updated, (0, more), constant_values=np.inf)
+            self._step = np.pad(self._step, (0, more))
+            self._tally.grow(more)
+            self._latched = self._latched.grown(more)
+            self._generation += 1
+            self._free = list(range(held + more - 1, held - 1, -1))
+        return self._free.pop()
+
+    def _uncapped(self, rows: pa.Table, slots: Ints) -> tuple[pa.Table, Ints]:
+        kept = slots != _NO_SLOT
+        if kept.all():
+            return rows, slots
+        left_out = rows["metric"].filter(pa.array(~kept)).value_counts()
+        for each in left_out.to_pylist():
+            self._metrics[each["values"]].capped += each["counts"]
+        return rows.filter(pa.array(kept)), slots[kept]
+
+    def _expire(self) -> None:
+        gone = self._updated < self._clock() - EXPIRES.total_seconds()
+        if not gone.any():
+            return
+        metrics = set()
+        for key in [key for key, one in self._series.items() if gone[one.slot]]:
+            one = self._series.pop(key)
+            self._free.append(one.slot)
+            del self._at[one.slot]
+            self._metrics[one.metric].series -= 1
+            metrics.add(one.metric)
+        self._newest[:, gone], self._updated[gone], self._step[gone] = _NO_TIME, np.inf, 0
+        self._forget_counts(gone)
+        for metric in metrics:
+            kinds = [one.kind for one in self._series.values() if one.metric == metric]
+            self._count_only(metric, min(kinds, key=_rank, default=None))
+
+    # What is shown
+
+    def _show(self, rows: pa.Table, slots: Ints) -> None:
+        """Show the newest window of each series.
+
+        1. a revision of the window shown so far, which may withdraw it
+        2. a later window. A session that takes in others ends with the last of them, or later,
+           and begins earlier.
+        """
+        starts, ends = (
+            rows[name].cast(pa.int64()).to_numpy() for name in ("window_start", "window_end")
+        )
+        revisions = rows["revision"].to_numpy()
+        live = rows["count"].to_numpy() > 0  # as `MetricWindow.withdrawn`
+        times = np.stack([starts, ends, revisions])
+        one_each = last_of_each(slots, starts, revisions)
+
+        held = self._newest[:, slots[one_each]]
+        same = one_each[(starts[one_each] == held[0]) & (revisions[one_each] >= held[2])]  # 1
+        self._newest[:, slots[same]] = times[:, same]
+
+        later = one_each[live[one_each]]
+        later = later[last_of_each(slots[later], ends[later], -starts[later])]
+        held = self._newest[:, slots[later]]
+        follows = (ends[later] > held[1]) | ((ends[later] == held[1]) & (starts[later] < held[0]))
+        later = later[follows]  # 2
+        self._newest[:, slots[later]] = times[:, later]
+
+        chosen = np.full(len(self._updated), _NO_SLOT)
+        chosen[slots[same]] = same
+        chosen[slots[later]] = later
+        self._take(rows, slots, chosen[chosen != _NO_SLOT], live)
+
+    def _take(self, rows: pa.Table, slots: Ints, chosen: Ints, live: Bools) -> None:
+        shown = rows.select(_SHOWN).take(chosen).to_pylist()
+        for slot, row, alive in zip(slots[chosen].tolist(), shown, live[chosen], strict=True):
+            self._at[slot].shown = row if alive else None
+
+    # What is counted
+
+    def _count(self, rows: pa.Table, slots: Ints) -> None:
+        step = self._step[slots]
+        starts = rows["window_start"].cast(pa.int64()).to_numpy()
+        counts = (step > 0) & (starts % np.maximum(step, 1) == 0)
+        mask = pc.and_(rows["final"], pa.array(counts))
+        rows, slots = rows.filter(mask), slots[mask.to_numpy()]
+        if len(rows):
+            self._tally.add(shares_of(rows, slots, SCALE))
+
+    def _count_only(self, metric: str, kind: Window | None) -> None:
+        """Count windows of one kind for a metric: the others hold the same events again."""
+        if self._metrics[metric].kind == kind:
+            return
+        self._metrics[metric].kind = kind
+        gone = np.zeros(len(self._updated), np.bool_)
+        for one in self._series.values():
+            if one.metric == metric:
+                gone[one.slot] = True
+                self._step[one.slot] = _step(one.kind) if one.kind == kind else 0
+        self._forget_counts(gone)
+
+    def _forget_counts(self, gone: Bools) -> None:
+        self._tally.forget(gone)
+        self._latched = self._latched.without(gone)
+        self._generation += 1
 
 
-def _kind(window: MetricWindow) -> Window:
+def _keys(rows: pa.Table) -> pa.Array:
+    """A text for each row that tells its series; no part of it holds a NUL."""
+    dimensions = rows["dimensions"].combine_chunks()
+    names, values = in_order(dimensions)
+    pairs = pc.binary_join_element_wise("\0", names, "\0", values, "")
+    parts = rows["metric"], rows["window"], together(dimensions, pairs)
+    return pc.binary_join_element_wise(*(_whole(part) for part in parts), "\0")
+
+
+def _whole(column: Any) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _kind(row: dict[str, Any]) -> Window:
     try:
-        return parse_window(window.window)
+        return parse_window(row["window"])
     except ValueError:  # of a foreign writer: its numbers are shown as they are
-        length = window.window_end - window.window_start
-        return Window(window.window, "tumbling", length, length)
-
-
-def _follows(window: MetricWindow, newest: MetricWindow) -> bool:
-    """Whether a window is shown from now on, instead of the newest one so far.
-
-    A session that takes in others ends with the last of them, or later, and begins earlier.
-    """
-    if window.window_start == newest.window_start:
-        return window.revision >= newest.revision
-    ends = window.window_end, newest.window_end
-    later = ends[0] > ends[1] or (ends[0] == ends[1] and window.window_start < newest.window_start)
-    return later and not window.withdrawn
-
-
-def _counted(
-    held: list[tuple[Window, MetricWindow, tuple[int, int]]],
-) -> Iterator[tuple[MetricWindow, tuple[int, int]]]:
-    """The series of one kind of window for each metric: the others hold the same events again."""
-    chosen: dict[str, Window] = {}
-    for kind, window, _ in held:
-        chosen[window.metric] = min(kind, chosen.get(window.metric, kind), key=_rank)
-    for kind, window, counted in held:
-        if kind == chosen[window.metric]:
-            yield window, counted
+        length = row["window_end"] - row["window_start"]
+        return Window(row["window"], "tumbling", length, length)
 
 
 def _rank(kind: Window) -> tuple[int, timedelta, str]:
     return _COUNTED_FIRST.index(kind.kind), kind.length, kind.text
 
 
-def _gauges(families: dict[str, Metric], window: MetricWindow) -> None:
-    labels = {"window": window.window, **labels_of(window.dimensions)}
-    in_unit = {name: getattr(window, name) for name in _IN_UNIT} | window.quantiles
-    for aggregate, value in in_unit.items():
-        if value is not None:
-            name = metric_name(window.metric, aggregate, window.unit)
-            _sample(families, name, "gauge", labels, float(value))
-    for aggregate in _PLAIN:
-        name = metric_name(window.metric, aggregate)
-        _sample(families, name, "gauge", labels, float(getattr(window, aggregate)))
-
-
-def _counters(families: dict[str, Metric], window: MetricWindow, events: int, errors: int) -> None:
-    labels = labels_of(window.dimensions)
-    for aggregate, value in (("events", events), ("errors", errors)):
-        name = metric_name(window.metric, aggregate) + "_total"
-        _sample(families, name, "counter", labels, float(value))
-
-
-def _sample(
-    families: dict[str, Metric], name: str, kind: str, labels: dict[str, str], value: float
-) -> None:
-    # prometheus_client adds `_total` to a counter's own name and no other ending.
-    family = name.removesuffix("_total") if kind == "counter" else name
-    if name not in families:
-        about = f"{name.replace('_', ' ')}, from metrics.windows"
-        families[name] = Metric(family, about, kind)
-    families[name].add_sample(name, labels, value)
+def _step(kind: Window) -> int:
+    """Of hopping windows, which overlap, those side by side count; of others every one."""
+    return kind.length // _MICROSECOND if kind.kind == "hopping" else 1

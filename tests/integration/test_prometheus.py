@@ -45,18 +45,18 @@ def test_a_scrape_shows_the_newest_window_and_counts_events_once(settings: Setti
 
         expected = {
             "p95_seconds": 2.25, "mean_seconds": 0.5, "min_seconds": 0.1, "max_seconds": 2.5,
-            "sum_seconds": 5.0, "count": 99, "errors": 2, "rate": 0.25, "error_ratio": 0.2,
+            "sum_seconds": 5.0, "window_events": 99, "errors": 2, "rate": 0.25, "error_ratio": 0.2,
         }  # fmt: skip
         found = {key: value(sink, f"{name}_{key}", window="1m") for key in expected}
         assert found == expected
-        assert value(sink, f"{name}_count", window="10s") == 12
+        assert value(sink, f"{name}_window_events", window="10s") == 12
         assert value(sink, f"{name}_events_total") == 12
         assert value(sink, f"{name}_errors_total") == 3
 
         late = [window("10s", minute=5, final=False, count=7), window("10s", minute=4, count=5)]
         send(settings, late, partition=0)
         wait_for("two more", lambda: sink.total("nilo_stored_events_total") == 6)
-        assert value(sink, f"{name}_count", window="10s") == 7
+        assert value(sink, f"{name}_window_events", window="10s") == 7
         assert value(sink, f"{name}_events_total") == 17
 
 
@@ -64,7 +64,9 @@ def test_a_restart_shows_the_last_minutes_again(settings: Settings) -> None:
     for _ in range(2):
         send(settings, [window()], partition=0)
         with sinking("prometheus", settings) as sink:
-            wait_for("window", lambda: value(sink, "nilo_llm_duration_count", window="1m") == 10)
+            wait_for(
+                "window", lambda: value(sink, "nilo_llm_duration_window_events", window="1m") == 10
+            )
             assert value(sink, "nilo_llm_duration_events_total") == 10
 
 
@@ -80,6 +82,8 @@ def test_a_corrupt_window_is_counted_and_not_buried(settings: Settings) -> None:
     produce(settings, "metrics.windows", [b"garbage"], partition=0)
     send(settings, [window()], partition=0)
     with sinking("prometheus", settings) as sink:
-        wait_for("window", lambda: value(sink, "nilo_llm_duration_count", window="1m") == 10)
+        wait_for(
+            "window", lambda: value(sink, "nilo_llm_duration_window_events", window="1m") == 10
+        )
         assert sink.total("nilo_dead_letters_total") == 1
     assert not read_topic(settings, "dlq.events.llm")

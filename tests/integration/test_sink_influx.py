@@ -16,7 +16,6 @@ from pydantic import SecretStr
 from nilo_consumers.batch import ORIGIN, Batch, Span
 from nilo_consumers.errors import RowsRefusedError, StoreRefusedError, StoreUnavailableError
 from nilo_consumers.influx import InfluxSink
-from nilo_schemas.arrow import arrow_schema
 from nilo_schemas.codec import encode
 from nilo_schemas.registry import Registry
 from nilo_schemas.results import MetricWindow
@@ -24,6 +23,7 @@ from nilo_schemas.settings import Settings
 from tests.integration.line_server import LineServer, line_server
 from tests.integration.programs import running, wait_for
 from tests.integration.sinking import produce, send, sinking
+from tests.window_rows import window_rows
 
 pytestmark = pytest.mark.integration
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -49,13 +49,10 @@ def window(number: int = 0, **more: Any) -> MetricWindow:
 
 
 def batch(*windows: MetricWindow) -> Batch:
-    rows = [each.model_dump() for each in windows]
-    for row in rows:
-        row |= {name: list(row[name].items()) for name in ("dimensions", "quantiles")}
-    table = pa.Table.from_pylist(rows, arrow_schema(MetricWindow))
-    for field, values in zip(ORIGIN, ([0] * len(rows), range(len(rows))), strict=True):
+    table = window_rows(windows)
+    for field, values in zip(ORIGIN, ([0] * len(windows), range(len(windows))), strict=True):
         table = table.append_column(field, pa.array(values, field.type))
-    return Batch("metrics.windows", table, {0: Span(0, len(rows))})
+    return Batch("metrics.windows", table, {0: Span(0, len(windows))})
 
 
 def at(server: LineServer, settings: Settings) -> Settings:

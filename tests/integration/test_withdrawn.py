@@ -57,7 +57,7 @@ def postgres(settings: Settings, **asked: Any) -> dict[float, int]:
 def scraped(sink: Running) -> tuple[float | None, float | None]:
     """The events of the session that a scrape shows, and all that it has counted."""
     samples = sink.samples()
-    shown = "nilo_visits_count", frozenset((LABELS | {"window": "session 1m"}).items())
+    shown = "nilo_visits_window_events", frozenset((LABELS | {"window": "session 1m"}).items())
     return samples.get(shown), samples.get(("nilo_visits_events_total", frozenset(LABELS.items())))
 
 

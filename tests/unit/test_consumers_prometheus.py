@@ -15,6 +15,7 @@ from nilo_consumers.names import label_name, labels_of, metric_name
 from nilo_consumers.series import EXPIRES, WindowCollector
 from nilo_consumers.server import serving
 from nilo_schemas.results import MetricWindow
+from tests.window_rows import window_rows
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -73,32 +74,34 @@ def test_two_dimensions_never_share_a_label() -> None:
 def test_a_series_that_nothing_updates_goes() -> None:
     clock = Clock()
     collector = WindowCollector(clock)
-    collector.add([window()])
+    collector.add(window_rows([window()]))
     clock.now = EXPIRES.total_seconds()
-    assert f"nilo_llm_calls_count{MODEL_1M}" in scraped(collector)
+    assert f"nilo_llm_calls_window_events{MODEL_1M}" in scraped(collector)
     clock.now += 1
     assert scraped(collector) == {}
 
 
 def test_an_older_window_does_not_replace_a_newer_one_but_counts() -> None:
     collector = WindowCollector(Clock())
-    collector.add([window(5, count=7), window(4, count=3)])
+    collector.add(window_rows([window(5, count=7), window(4, count=3)]))
     found = scraped(collector)
-    assert found[f"nilo_llm_calls_count{MODEL_1M}"] == 7
+    assert found[f"nilo_llm_calls_window_events{MODEL_1M}"] == 7
     assert found[f"nilo_llm_calls_events_total{MODEL}"] == 10
 
 
 def test_provisional_windows_are_shown_and_not_counted() -> None:
     collector = WindowCollector(Clock())
-    collector.add([window(final=False)])
+    collector.add(window_rows([window(final=False)]))
     found = scraped(collector)
-    assert found[f"nilo_llm_calls_count{MODEL_1M}"] == 10
+    assert found[f"nilo_llm_calls_window_events{MODEL_1M}"] == 10
     assert found[f"nilo_llm_calls_events_total{MODEL}"] == 0
 
 
 def test_a_revision_adds_only_what_is_new_and_a_repeat_nothing() -> None:
     collector = WindowCollector(Clock())
-    collector.add([window(), window(), window(revision=1, count=12, errors=4), window()])
+    collector.add(
+        window_rows([window(), window(), window(revision=1, count=12, errors=4), window()])
+    )
     found = scraped(collector)
     assert found[f"nilo_llm_calls_events_total{MODEL}"] == 12
     assert found[f"nilo_llm_calls_errors_total{MODEL}"] == 4
@@ -106,13 +109,13 @@ def test_a_revision_adds_only_what_is_new_and_a_repeat_nothing() -> None:
 
 def test_only_the_shortest_window_is_counted_whatever_came_first() -> None:
     collector = WindowCollector(Clock())
-    collector.add([window(length=5, count=50), window(count=10)])
+    collector.add(window_rows([window(length=5, count=50), window(count=10)]))
     assert scraped(collector)[f"nilo_llm_calls_events_total{MODEL}"] == 10
 
 
 def test_values_that_a_window_has_not_are_not_shown() -> None:
     collector = WindowCollector(Clock())
-    collector.add([window(sum=None, quantiles={"p50": 1.5}, unit="dollars")])
+    collector.add(window_rows([window(sum=None, quantiles={"p50": 1.5}, unit="dollars")]))
     found = scraped(collector)
     assert found[f"nilo_llm_calls_p50_dollars{MODEL_1M}"] == 1.5
     assert not [name for name in found if "_sum_" in name]
@@ -148,40 +151,40 @@ def session(first: int, last: int, count: int, revision: int = 0, **more: Any) -
 def counts(collector: WindowCollector) -> tuple[float | None, float]:
     """The number of events in the session that is shown, and in all."""
     found = scraped(collector)
-    shown = found.get(f"nilo_llm_calls_count{X_5M}")
+    shown = found.get(f"nilo_llm_calls_window_events{X_5M}")
     return shown, found[f"nilo_llm_calls_events_total{MODEL}"]
 
 
 def test_a_session_that_took_in_another_is_shown_instead_and_each_event_counted_once() -> None:
     collector = WindowCollector(Clock())
-    collector.add([session(0, 1, 2), session(7, 9, 3)])
+    collector.add(window_rows([session(0, 1, 2), session(7, 9, 3)]))
     assert counts(collector) == (3, 5)
-    collector.add([session(0, 9, 6, 1), session(7, 9, 0, 1)])
+    collector.add(window_rows([session(0, 9, 6, 1), session(7, 9, 0, 1)]))
     assert counts(collector) == (6, 6)
-    collector.add([session(7, 9, 3)])
+    collector.add(window_rows([session(7, 9, 3)]))
     assert counts(collector) == (6, 6)
 
 
 def test_a_withdrawn_session_is_shown_no_more_though_the_other_one_is_still_to_come() -> None:
     collector = WindowCollector(Clock())
-    collector.add([session(7, 9, 3)])
+    collector.add(window_rows([session(7, 9, 3)]))
     assert counts(collector) == (3, 3)
-    collector.add([session(7, 9, 0, 1)])
+    collector.add(window_rows([session(7, 9, 0, 1)]))
     assert counts(collector) == (None, 3)
-    collector.add([session(4, 9, 5, final=False)])
+    collector.add(window_rows([session(4, 9, 5, final=False)]))
     assert counts(collector) == (5, 3)
-    collector.add([session(4, 9, 5)])
+    collector.add(window_rows([session(4, 9, 5)]))
     assert counts(collector) == (5, 5)
 
 
 def test_a_counter_never_falls_and_is_right_again_when_more_came() -> None:
     """The scrape between the two messages saw the events of minute 7 twice."""
     collector = WindowCollector(Clock())
-    collector.add([session(0, 1, 2), session(7, 9, 3), session(0, 9, 6, 1)])
+    collector.add(window_rows([session(0, 1, 2), session(7, 9, 3), session(0, 9, 6, 1)]))
     assert counts(collector) == (6, 9)
-    collector.add([session(7, 9, 0, 1)])
+    collector.add(window_rows([session(7, 9, 0, 1)]))
     assert counts(collector) == (6, 9)
-    collector.add([session(20, 20, 4)])
+    collector.add(window_rows([session(20, 20, 4)]))
     assert counts(collector) == (4, 10)
 
 
@@ -194,15 +197,15 @@ def test_a_long_gap_is_remembered_until_no_session_can_be_joined() -> None:
         end = START + timedelta(minutes=last) + gap
         return session(first, last, count, revision, window="session 2h", window_end=end)
 
-    collector.add([visit(0, 0, 1), visit(121, 121, 1), visit(242, 242, 1)])
-    collector.add([visit(0, 121, 3, 1), visit(121, 121, 0, 1)])
+    collector.add(window_rows([visit(0, 0, 1), visit(121, 121, 1), visit(242, 242, 1)]))
+    collector.add(window_rows([visit(0, 121, 3, 1), visit(121, 121, 0, 1)]))
     assert scraped(collector)[f"nilo_llm_calls_events_total{MODEL}"] == 4
 
 
 def test_sessions_of_all_series_are_counted_however_long_they_are() -> None:
     collector = WindowCollector(Clock())
     other = session(0, 9, 7, dimensions={"model": "n"})
-    collector.add([session(0, 1, 2), other])
+    collector.add(window_rows([session(0, 1, 2), other]))
     found = scraped(collector)
     assert found[f"nilo_llm_calls_events_total{MODEL}"] == 2
     assert found["nilo_llm_calls_events_total[('model', 'n')]"] == 7
@@ -211,19 +214,21 @@ def test_sessions_of_all_series_are_counted_however_long_they_are() -> None:
 def test_of_windows_equally_long_only_tumbling_ones_are_counted() -> None:
     collector = WindowCollector(Clock())
     hopping = window(length=5, window="5m/1m", count=50)
-    collector.add([session(0, 1, 3), hopping, window(length=5, count=10)])
+    collector.add(window_rows([session(0, 1, 3), hopping, window(length=5, count=10)]))
     found = scraped(collector)
     assert found[f"nilo_llm_calls_events_total{MODEL}"] == 10
-    assert found["nilo_llm_calls_count[('model', 'm'), ('window', '5m/1m')]"] == 50
+    assert found["nilo_llm_calls_window_events[('model', 'm'), ('window', '5m/1m')]"] == 50
 
 
 def test_where_all_windows_hop_those_side_by_side_are_counted() -> None:
     collector = WindowCollector(Clock())
-    collector.add([window(minute, 5, window="5m/1m", count=minute) for minute in range(7)])
+    collector.add(
+        window_rows([window(minute, 5, window="5m/1m", count=minute) for minute in range(7)])
+    )
     assert scraped(collector)[f"nilo_llm_calls_events_total{MODEL}"] == 0 + 5
 
 
 def test_a_window_whose_name_means_nothing_is_shown() -> None:
     collector = WindowCollector(Clock())
-    collector.add([window(window="fortnight")])
+    collector.add(window_rows([window(window="fortnight")]))
     assert scraped(collector)[f"nilo_llm_calls_events_total{MODEL}"] == 10
