@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but not so marked
     AdminClient,
     ConfigResource,  # pyright: ignore[reportPrivateImportUsage]  # as above
-    OffsetSpec,  # pyright: ignore[reportPrivateImportUsage]  # as above
     ResourceType,  # pyright: ignore[reportPrivateImportUsage]  # as above
 )
 
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.errors import ContractError, UnreachableError
+from nilo_schemas.groups import FIRST, LAST, LIMIT, Place, group_positions, offsets
 from nilo_schemas.settings import Settings
 from nilo_schemas.topics import topic_specs
 
-LIMIT = 10.0  # seconds in which the brokers must answer
 _STEP = 1.0
-_FIRST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # no annotations there
-_LAST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # no annotations there
-Place = tuple[str, int]
 
 
 def connect(settings: Settings, limit: float = LIMIT) -> tuple[AdminClient, dict[str, int]]:
@@ -82,17 +72,8 @@ def our_topics(settings: Settings, existing: Mapping[str, int]) -> dict[str, int
 def watermarks(admin: AdminClient, topics: Mapping[str, int]) -> dict[Place, tuple[int, int]]:
     """First and next offset of every partition of these topics; raises KafkaException."""
     places = [TopicPartition(name, part) for name, count in topics.items() for part in range(count)]
-    first, last = _offsets(admin, places, _FIRST), _offsets(admin, places, _LAST)
+    first, last = offsets(admin, places, FIRST), offsets(admin, places, LAST)
     return {place: (first[place], last[place]) for place in first}
-
-
-def _offsets(
-    admin: AdminClient, places: list[TopicPartition], spec: OffsetSpec
-) -> dict[Place, int]:
-    if not places:
-        return {}
-    asked = admin.list_offsets(dict.fromkeys(places, spec), request_timeout=LIMIT)
-    return {(place.topic, place.partition): job.result().offset for place, job in asked.items()}
 
 
 def topic_configs(admin: AdminClient, topics: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -108,18 +89,5 @@ def topic_configs(admin: AdminClient, topics: Iterable[str]) -> dict[str, dict[s
 
 def group_lags(admin: AdminClient, settings: Settings) -> dict[str, int]:
     """How many messages each of our consumer groups has before it; raises KafkaException."""
-    prefix = f"{settings.topic_prefix}nilo-"
-    listed = admin.list_consumer_groups(request_timeout=LIMIT).result().valid
-    groups = sorted(each.group_id for each in listed if each.group_id.startswith(prefix))
-    return {group: _lag(admin, group) for group in groups}
-
-
-def _lag(admin: AdminClient, group: str) -> int:
-    wanted = [ConsumerGroupTopicPartitions(group)]
-    job: Any = admin.list_consumer_group_offsets(wanted, request_timeout=LIMIT)[group]
-    committed = {
-        (each.topic, each.partition): each.offset for each in job.result().topic_partitions
-    }
-    places = [TopicPartition(topic, partition) for topic, partition in committed]
-    ends = _offsets(admin, places, _LAST)
-    return sum(max(0, ends[place] - max(0, offset)) for place, offset in committed.items())
+    positions = group_positions(admin, settings)
+    return {group: sum(each.lag for each in held.values()) for group, held in positions.items()}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from nilo_schemas.windows import Window
 # Of the histograms: eight buckets from one power of two to the next, as Prometheus has by default.
 SCALE = 3
 _IN_UNIT = ("sum", "min", "max", "mean")
-_PLAIN = ("errors", "rate", "error_ratio", "distinct")
+_PLAIN = ("rate", "error_ratio", "distinct")
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,37 @@ class Counted:
     slot: int
 
 
-class Distribution(Metric):
-    """A histogram in classic buckets, and the native one of each series that can be one."""
+@dataclass(frozen=True)
+class Buckets:
+    """The histogram of a series: how many values are at most each bound; a native one if it may be.
 
-    def __init__(self, name: str, about: str) -> None:
-        super().__init__(name, about, "histogram")
-        self.native: list[tuple[dict[str, str], NativeHistogram]] = []
+    Values below zero have no bucket in the contract, so there is no native histogram with them.
+    """
+
+    labels: dict[str, str]
+    bounds: list[tuple[float, int]]
+    total: int
+    sum: float
+    native: NativeHistogram | None
+
+    def samples(self) -> Iterator[tuple[str, dict[str, str], float]]:
+        """The ending of the name, labels and value of each sample in classic form."""
+        for bound, count in [*self.bounds, (math.inf, self.total)]:
+            le = "+Inf" if bound == math.inf else str(bound)
+            yield "_bucket", self.labels | {"le": le}, count
+        yield "_count", self.labels, self.total
+        yield "_sum", self.labels, self.sum
+
+
+class Distribution(Metric):
+    """A histogram: in classic buckets as samples; `series` has all that there is."""
+
+    def __init__(self, name: str, series: list[Buckets]) -> None:
+        super().__init__(name, _about(name), "histogram")
+        self.series = series
+        for one in series:
+            for ending, labels, value in one.samples():
+                self.add_sample(name + ending, labels, value)
 
 
 Families = dict[str, Metric]
@@ -78,10 +104,13 @@ def _gauges(families: Families, shown: Shown) -> None:
     in_unit = {name: row[name] for name in _IN_UNIT} | dict(row["quantiles"])
     for aggregate, value in in_unit.items():
         if value is not None:
-            name = metric_name(row["metric"], aggregate, row["unit"])
+            # A gauge ends neither in `_sum` nor in `_count`: these are for histograms.
+            unit = row["unit"] or ("value" if aggregate == "sum" else "")
+            name = metric_name(row["metric"], aggregate, unit)
             _sample(families, name, "gauge", labels, value)
-    # A gauge may not end in `_count`, which is for histograms.
-    plain = {"window_events": row["count"]} | {name: row[name] for name in _PLAIN}
+    # Without `window_` OpenMetrics would take them for the counters.
+    plain = {"window_events": row["count"], "window_errors": row["errors"]}
+    plain |= {name: row[name] for name in _PLAIN}
     for aggregate, value in plain.items():
         if value is not None:
             name = metric_name(row["metric"], aggregate)
@@ -113,24 +142,21 @@ def _valued(totals: Totals, slot: int) -> bool:
 
 def _distribution(name: str, series: list[Counted], totals: Totals) -> Distribution:
     """All series of a name have the same bounds: 0, and the powers of two around their values."""
-    family = Distribution(name, _about(name))
     doublings = np.concatenate([totals.buckets(one.slot)[0] >> SCALE for one in series])
     lowest, highest = (int(doublings.min()), int(doublings.max())) if len(doublings) else (0, 0)
     powers = np.arange(lowest, highest + 2)
-    for one in series:
-        bins, counts = totals.buckets(one.slot)
-        below = np.concatenate([[0], np.cumsum(counts)])
-        low = int(totals.plain["zero"][one.slot] + totals.plain["negative"][one.slot])
-        under = low + below[np.searchsorted(bins, powers << SCALE)]
-        total, added = low + int(below[-1]), float(totals.sums[one.slot])
-        bounds = [("0.0", low), *zip((str(2.0**p) for p in powers), under.tolist(), strict=True)]
-        for bound, value in [*bounds, ("+Inf", total)]:
-            family.add_sample(f"{name}_bucket", one.labels | {"le": bound}, value)
-        family.add_sample(f"{name}_count", one.labels, total)
-        family.add_sample(f"{name}_sum", one.labels, added)
-        if not totals.plain["negative"][one.slot]:
-            family.native.append((one.labels, _native(bins, counts, low, added)))
-    return family
+    return Distribution(name, [_buckets(one, powers, totals) for one in series])
+
+
+def _buckets(one: Counted, powers: Ints, totals: Totals) -> Buckets:
+    bins, counts = totals.buckets(one.slot)
+    zero, negative = (int(totals.plain[field][one.slot]) for field in ("zero", "negative"))
+    running = zero + negative + np.concatenate([[0], np.cumsum(counts)])
+    under = running[np.searchsorted(bins, powers << SCALE)].tolist()
+    bounds = [(0.0, zero + negative), *zip(np.ldexp(1.0, powers).tolist(), under, strict=True)]
+    added = float(totals.sums[one.slot])
+    native = None if negative else _native(bins, counts, zero, added)
+    return Buckets(one.labels, bounds, int(running[-1]), added, native)
 
 
 def _native(bins: Ints, counts: Ints, zero: int, added: float) -> NativeHistogram:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.registry import Collector
 
 
 class SinkMetrics:
@@ -43,6 +44,11 @@ class SinkMetrics:
     def lag(self, topic: str, partition: int, messages: int) -> None:
         """Set the lag of a partition."""
         self._lag.labels(self._group, topic, str(partition)).set(messages)
+
+    def show_all_groups(self, lag: Collector) -> None:
+        """Show the lag that a collector knows of all groups, instead of that of this sink's own."""
+        self.registry.unregister(self._lag)
+        self.registry.register(lag)
 
     def forget_lag(self) -> None:
         """Drop the lag of all partitions: another process has them now."""

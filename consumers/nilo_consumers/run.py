@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 from nilo_consumers.delta import DeltaSink
 from nilo_consumers.errors import UnknownSinkError
 from nilo_consumers.group import group_id
 from nilo_consumers.influx import InfluxSink
+from nilo_consumers.lag import LagCollector, measuring
 from nilo_consumers.metrics import SinkMetrics
 from nilo_consumers.postgres import PostgresSink
 from nilo_consumers.prometheus import PrometheusSink
@@ -62,8 +63,11 @@ def run_sink(
     sink = _sink(name, settings, metrics)
     wanted = list(topics) if topics is not None else _topics(name)
     port = PROMETHEUS_PORT if metrics_port is None and name == "prometheus" else metrics_port
-    serve = nullcontext(None) if port is None else serving(metrics, metrics_host, port)
-    with serve as url:
+    native = settings.prometheus_histograms == "native"
+    serve = (
+        nullcontext(None) if port is None else serving(metrics, metrics_host, port, native=native)
+    )
+    with serve as url, _lag(name, settings, metrics):
         Runner(
             sink,
             settings,
@@ -72,6 +76,15 @@ def run_sink(
             metrics=metrics,
             on_ready=lambda: on_ready(url) if on_ready else None,
         ).run()
+
+
+def _lag(name: str, settings: Settings, metrics: SinkMetrics) -> AbstractContextManager[None]:
+    """Prometheus is to see every group, also of processes that it cannot reach."""
+    if name != "prometheus":
+        return nullcontext()
+    collector = LagCollector()
+    metrics.show_all_groups(collector)
+    return measuring(settings, collector)
 
 
 def _topics(name: str) -> list[str]:

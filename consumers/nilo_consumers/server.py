@@ -12,9 +12,11 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
 
+from nilo_consumers import protobuf
 from nilo_consumers.errors import AddressTakenError
 from nilo_consumers.metrics import SinkMetrics
 
+MOST_SCRAPES = 4  # at the same time: each of them holds a page
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -25,19 +27,53 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _Quiet(WSGIRequestHandler):
+    timeout = 30  # seconds for a request and its answer; a reader that is slower is cut off
+
     def log_message(self, format: str, *args: Any) -> None:
         """Log nothing: a scrape every few seconds is no news."""
 
 
-def application(metrics: SinkMetrics) -> App:
-    """The WSGI application: /metrics, /health (200, or 503 with a reason), else 404."""
-    scrape = make_wsgi_app(metrics.registry)
+class _Page:
+    """The body of a scrape; its place is free again when all of it is sent."""
+
+    def __init__(self, body: Iterable[bytes], places: threading.Semaphore) -> None:
+        self._body, self._places = body, places
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
+
+    def close(self) -> None:
+        """Called by the server, whatever became of the answer."""
+        self._places.release()
+
+
+def application(metrics: SinkMetrics, *, native: bool = False) -> App:
+    """The WSGI application: /metrics, /health (200, or 503 with a reason), else 404.
+
+    Args:
+        metrics: what to serve.
+        native: whether a scrape that asks for protobuf gets it, and in it native histograms.
+    """
+    text, places = make_wsgi_app(metrics.registry), threading.Semaphore(MOST_SCRAPES)
+
+    def scrape(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        if native and protobuf.accepts(environ.get("HTTP_ACCEPT", "")):
+            body = protobuf.encoded(metrics.registry.collect())
+            start("200 OK", [("Content-Type", protobuf.CONTENT_TYPE)])
+            return [body]
+        found: Iterable[bytes] = text(environ, start)
+        return found
 
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
         if path == "/metrics":
-            body: Iterable[bytes] = scrape(environ, start)
-            return body
+            if not places.acquire(blocking=False):
+                return _json(start, "503 Service Unavailable", {"scrapes": MOST_SCRAPES})
+            try:
+                return _Page(scrape(environ, start), places)
+            except BaseException:
+                places.release()
+                raise
         if path == "/health":
             trouble = metrics.trouble
             status = "503 Service Unavailable" if trouble else "200 OK"
@@ -53,14 +89,14 @@ def _json(start: Callable[..., Any], status: str, body: dict[str, Any]) -> list[
 
 
 @contextmanager
-def serving(metrics: SinkMetrics, host: str, port: int) -> Iterator[str]:
-    """Serve while the block runs; gives the URL. Port 0 takes a free one.
+def serving(metrics: SinkMetrics, host: str, port: int, *, native: bool = False) -> Iterator[str]:
+    """Serve while the block runs; gives the URL. Port 0 takes a free one; see `application`.
 
     Raises:
         AddressTakenError: the address cannot be listened on.
     """
     try:
-        server = make_server(host, port, application(metrics), _Server, _Quiet)
+        server = make_server(host, port, application(metrics, native=native), _Server, _Quiet)
     except (OSError, OverflowError) as error:
         raise AddressTakenError(
             f"cannot listen on {host}:{port} ({error}); choose another port"

@@ -109,6 +109,10 @@ class Settings(BaseModel):
     pushgateway_url: str | None = Field(
         default=None, description="URL of a Prometheus push gateway"
     )
+    prometheus_histograms: Literal["classic", "native"] = Field(
+        default="classic",
+        description="form of histograms on /metrics; native: for a Prometheus that asks for it",
+    )
     catalogue: Path | None = Field(
         default=None, description="folder of your own metrics, laid over the shipped ones"
     )

@@ -45,7 +45,8 @@ def test_a_scrape_shows_the_newest_window_and_counts_events_once(settings: Setti
 
         expected = {
             "p95_seconds": 2.25, "mean_seconds": 0.5, "min_seconds": 0.1, "max_seconds": 2.5,
-            "sum_seconds": 5.0, "window_events": 99, "errors": 2, "rate": 0.25, "error_ratio": 0.2,
+            "sum_seconds": 5.0, "window_events": 99, "window_errors": 2, "rate": 0.25,
+            "error_ratio": 0.2,
         }  # fmt: skip
         found = {key: value(sink, f"{name}_{key}", window="1m") for key in expected}
         assert found == expected

@@ -22,7 +22,7 @@ METRIC_IN_QUERY = re.compile(r"\b(?:nilo|kafka)_[a-z0-9_]+")
 WINDOW_METRIC = re.compile(
     r"nilo_(?:llm_duration|llm_time_to_first_token|llm_cost|llm_input_tokens|llm_output_tokens)_"
     r"(?:(?:(?:sum|min|max|mean|p50|p90|p95|p99)_(?:seconds|dollars|tokens))"
-    r"|window_events|errors|rate|error_ratio)"
+    r"|window_events|window_errors|rate|error_ratio)"
 )
 PIPELINE_METRICS = {
     "nilo_consumed_events_total",
