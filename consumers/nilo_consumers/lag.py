@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -91,7 +92,7 @@ def _measure(settings: Settings, collector: LagCollector, stop: threading.Event)
     consumer.close()
 
 
-def _config(settings: Settings) -> dict[str, object]:
+def _config(settings: Settings) -> dict[str, Any]:
     # It never joins its group and commits nothing: librdkafka wants one to be named.
     return kafka_config(
         settings,

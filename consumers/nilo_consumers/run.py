@@ -98,7 +98,7 @@ def _sink(name: str, settings: Settings, metrics: SinkMetrics) -> Sink:
         return DeltaSink(settings)
     if name == "influx":
         return InfluxSink(settings)
-    collector = WindowCollector(time.monotonic)
+    collector = WindowCollector(time.monotonic, settings.prometheus_series_cap)
     metrics.registry.register(collector)
     if name == "pushgateway":
         return PushgatewaySink(settings, collector, metrics.registry)

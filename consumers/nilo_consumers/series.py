@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -21,7 +22,6 @@ from nilo_consumers.tally import Bools, Ints, Tally, Totals, last_of_each, share
 from nilo_schemas.windows import Window, parse_window
 
 EXPIRES = timedelta(minutes=15)
-MOST_SERIES = 1_000
 _COUNTED_BACK = timedelta(hours=1)  # a revision of an older window is no longer counted
 _COUNTED_FIRST = ("tumbling", "session", "hopping")
 _SHOWN = (
@@ -45,9 +45,9 @@ class _Series:
 
 @dataclass
 class _Held:
-    """Of one metric: how many series, which of its windows count, how many were left out."""
+    """Of one metric: its series by window, which window is counted, how many were left out."""
 
-    series: int = 0
+    series: Counter[str] = field(default_factory=Counter)
     kind: Window | None = None
     capped: int = 0
 
@@ -56,15 +56,16 @@ class WindowCollector(Collector):
     """Holds windows for /metrics. A series that nothing updates for EXPIRES is dropped.
 
     `add` and `collect` may run in different threads; a scrape holds the lock only to take
-    references. A metric has `most_series` series at most: the windows of further ones are left
-    out and counted in `nilo_capped_windows_total`, until series have expired.
+    references.
 
     Args:
         clock: monotonic seconds.
+        cap: series that a metric may have in one window. The windows of further ones are left out
+            and counted in `nilo_capped_windows_total`, until series have expired.
     """
 
-    def __init__(self, clock: Callable[[], float], most_series: int = MOST_SERIES) -> None:
-        self._clock, self._most = clock, most_series
+    def __init__(self, clock: Callable[[], float], cap: int) -> None:
+        self._clock, self._cap = clock, cap
         self._series: dict[str, _Series] = {}
         self._at: dict[int, _Series] = {}
         self._metrics: dict[str, _Held] = {}
@@ -126,9 +127,9 @@ class WindowCollector(Collector):
     def _begun(self, key: str, row: dict[str, Any]) -> _Series | None:
         """A new series, unless its metric has as many as it may."""
         held = self._metrics.setdefault(row["metric"], _Held())
-        if held.series >= self._most:
+        if held.series[row["window"]] >= self._cap:
             return None
-        held.series += 1
+        held.series[row["window"]] += 1
         kind, labels = _kind(row), labels_of(dict(row["dimensions"]))
         one = _Series(self._slot(), row["metric"], row["unit"], kind, labels)
         self._series[key] = self._at[one.slot] = one
@@ -170,7 +171,7 @@ class WindowCollector(Collector):
             one = self._series.pop(key)
             self._free.append(one.slot)
             del self._at[one.slot]
-            self._metrics[one.metric].series -= 1
+            self._metrics[one.metric].series[one.kind.text] -= 1
             metrics.add(one.metric)
         self._newest[:, gone], self._updated[gone], self._step[gone] = _NO_TIME, np.inf, 0
         self._forget_counts(gone)

@@ -113,6 +113,12 @@ class Settings(BaseModel):
         default="classic",
         description="form of histograms on /metrics; native: for a Prometheus that asks for it",
     )
+    prometheus_series_cap: int = Field(
+        default=1_000,
+        ge=1,
+        description="series that a metric may have in one window on /metrics; windows of the rest "
+        "are counted and left out",
+    )
     catalogue: Path | None = Field(
         default=None, description="folder of your own metrics, laid over the shipped ones"
     )

@@ -17,6 +17,7 @@ from nilo_consumers.series import WindowCollector
 from nilo_schemas.results import Histogram, MetricWindow
 from tests.window_rows import window_rows
 
+CAP = 1000
 START = datetime(2026, 1, 1, tzinfo=UTC)
 Values = list[float]
 
@@ -94,7 +95,7 @@ def test_buckets_hold_each_event_of_the_newest_revisions_once(seed: int) -> None
             kept[model, number] = values
     sent += rng.sample(sent, 50)
     rng.shuffle(sent)
-    collector = WindowCollector(lambda: 0.0)
+    collector = WindowCollector(lambda: 0.0, CAP)
     while sent:
         size = rng.randint(1, 40)
         collector.add(window_rows(sent[:size]))
@@ -118,7 +119,7 @@ def test_buckets_stay_when_their_windows_can_be_revised_no_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tally, "_MOST_TABLES", 5)
-    collector = WindowCollector(lambda: 0.0)
+    collector = WindowCollector(lambda: 0.0, CAP)
     for first in range(0, 2000, 100):  # five and a half hours
         numbers = range(first, first + 100, 4)
         collector.add(window_rows([window(number, [1.5, 3.0]) for number in numbers]))
@@ -130,7 +131,7 @@ def test_buckets_stay_when_their_windows_can_be_revised_no_more(
 
 
 def test_zeros_and_values_below_are_in_the_lowest_bucket_and_make_no_native_histogram() -> None:
-    collector = WindowCollector(lambda: 0.0)
+    collector = WindowCollector(lambda: 0.0, CAP)
     collector.add(window_rows([window(0, [-1.0, 0.0, 0.0, 1.0])]))
     family = distribution(collector)
 
@@ -140,7 +141,7 @@ def test_zeros_and_values_below_are_in_the_lowest_bucket_and_make_no_native_hist
 
 @pytest.mark.parametrize("scale", [0, 1, 3, 8])
 def test_classic_bounds_are_exact_at_every_scale_of_the_catalogue(scale: int) -> None:
-    collector = WindowCollector(lambda: 0.0)
+    collector = WindowCollector(lambda: 0.0, CAP)
     collector.add(window_rows([window(0, [0.3, 1.0, 1.5, 2.0, 7.0], scale)]))
 
     expected = {0: 0, 0.25: 0, 0.5: 1, 1: 2, 2: 4, 4: 4, 8: 5, math.inf: 5}
@@ -149,7 +150,7 @@ def test_classic_bounds_are_exact_at_every_scale_of_the_catalogue(scale: int) ->
 
 def test_a_metric_shows_so_many_series_and_counts_the_windows_of_the_others() -> None:
     clock = [0.0]
-    collector = WindowCollector(lambda: clock[0], most_series=3)
+    collector = WindowCollector(lambda: clock[0], cap=3)
     windows = [window(0, [1.0], dimensions={"model": str(number)}) for number in range(5)]
     collector.add(window_rows([*windows, *windows]))
     other = window(0, [1.0], metric="n")
@@ -169,7 +170,7 @@ def test_a_metric_shows_so_many_series_and_counts_the_windows_of_the_others() ->
 
 
 def test_the_order_of_dimensions_makes_no_other_series() -> None:
-    collector = WindowCollector(lambda: 0.0)
+    collector = WindowCollector(lambda: 0.0, CAP)
     one = window(0, [1.0], dimensions={"a": "1", "b": "2"})
     other = window(1, [1.0], dimensions={"b": "2", "a": "1"})
     collector.add(window_rows([one]))

@@ -17,6 +17,7 @@ from nilo_consumers.server import serving
 from nilo_schemas.results import MetricWindow
 from tests.window_rows import window_rows
 
+CAP = 1000
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -73,7 +74,7 @@ def test_two_dimensions_never_share_a_label() -> None:
 
 def test_a_series_that_nothing_updates_goes() -> None:
     clock = Clock()
-    collector = WindowCollector(clock)
+    collector = WindowCollector(clock, CAP)
     collector.add(window_rows([window()]))
     clock.now = EXPIRES.total_seconds()
     assert f"nilo_llm_calls_window_events{MODEL_1M}" in scraped(collector)
@@ -82,7 +83,7 @@ def test_a_series_that_nothing_updates_goes() -> None:
 
 
 def test_an_older_window_does_not_replace_a_newer_one_but_counts() -> None:
-    collector = WindowCollector(Clock())
+    collector = WindowCollector(Clock(), CAP)
     collector.add(window_rows([window(5, count=7), window(4, count=3)]))
     found = scraped(collector)
     assert found[f"nilo_llm_calls_window_events{MODEL_1M}"] == 7
@@ -90,7 +91,7 @@ def test_an_older_window_does_not_replace_a_newer_one_but_counts() -> None:
 
 
 def test_provisional_windows_are_shown_and_not_counted() -> None:
-    collector = WindowCollector(Clock())
+    collector = WindowCollector(Clock(), CAP)
     collector.add(window_rows([window(final=False)]))
     found = scraped(collector)
     assert found[f"nilo_llm_calls_window_events{MODEL_1M}"] == 10
@@ -98,7 +99,7 @@ def test_provisional_windows_are_shown_and_not_counted() -> None:
 
 
 def test_a_revision_adds_only_what_is_new_and_a_repeat_nothing() -> None:
-    collector = WindowCollector(Clock())
+    collector = WindowCollector(Clock(), CAP)
     collector.add(
         window_rows([window(), window(), window(revision=1, count=12, errors=4), window()])
     )
@@ -108,13 +109,13 @@ def test_a_revision_adds_only_what_is_new_and_a_repeat_nothing() -> None:
 
 
 def test_only_the_shortest_window_is_counted_whatever_came_first() -> None:
-    collector = WindowCollector(Clock())
+    collector = WindowCollector(Clock(), CAP)
     collector.add(window_rows([window(length=5, count=50), window(count=10)]))
     assert scraped(collector)[f"nilo_llm_calls_events_total{MODEL}"] == 10
 
 
 def test_values_that_a_window_has_not_are_not_shown() -> None:
-    collector = WindowCollector(Clock())
+    collector = WindowCollector(Clock(), CAP)
     collector.add(window_rows([window(sum=None, quantiles={"p50": 1.5}, unit="dollars")]))
     found = scraped(collector)
     assert found[f"nilo_llm_calls_p50_dollars{MODEL_1M}"] == 1.5
@@ -156,7 +157,7 @@ def counts(collector: WindowCollector) -> tuple[float | None, float]:
 
 
 def test_a_session_that_took_in_another_is_shown_instead_and_each_event_counted_once() -> None:
-    collector = WindowCollector(Clock())
+    collector = WindowCollector(Clock(), CAP)
     collector.add(window_rows([session(0, 1, 2), session(7, 9, 3)]))
     assert counts(collector) == (3, 5)
     collector.add(window_rows([session(0, 9, 6, 1), session(7, 9, 0, 1)]))
@@ -166,7 +167,7 @@ def test_a_session_that_took_in_another_is_shown_instead_and_each_event_counted_
 
 
 def test_a_withdrawn_session_is_shown_no_more_though_the_other_one_is_still_to_come() -> None:
-    collector = WindowCollector(Clock())
+    collector = WindowCollector(Clock(), CAP)
     collector.add(window_rows([session(7, 9, 3)]))
     assert counts(collector) == (3, 3)
     collector.add(window_rows([session(7, 9, 0, 1)]))
@@ -179,7 +180,7 @@ def test_a_withdrawn_session_is_shown_no_more_though_the_other_one_is_still_to_c
 
 def test_a_counter_never_falls_and_is_right_again_when_more_came() -> None:
     """The scrape between the two messages saw the events of minute 7 twice."""
-    collector = WindowCollector(Clock())
+    collector = WindowCollector(Clock(), CAP)
     collector.add(window_rows([session(0, 1, 2), session(7, 9, 3), session(0, 9, 6, 1)]))
     assert counts(collector) == (6, 9)
     collector.add(window_rows([session(7, 9, 0, 1)]))
@@ -191,7 +192,7 @@ def test_a_counter_never_falls_and_is_right_again_when_more_came() -> None:
 def test_a_long_gap_is_remembered_until_no_session_can_be_joined() -> None:
     """Three sessions a little more than two hours apart; the first two become one."""
     gap = timedelta(hours=2)
-    collector = WindowCollector(Clock())
+    collector = WindowCollector(Clock(), CAP)
 
     def visit(first: int, last: int, count: int, revision: int = 0) -> MetricWindow:
         end = START + timedelta(minutes=last) + gap
@@ -203,7 +204,7 @@ def test_a_long_gap_is_remembered_until_no_session_can_be_joined() -> None:
 
 
 def test_sessions_of_all_series_are_counted_however_long_they_are() -> None:
-    collector = WindowCollector(Clock())
+    collector = WindowCollector(Clock(), CAP)
     other = session(0, 9, 7, dimensions={"model": "n"})
     collector.add(window_rows([session(0, 1, 2), other]))
     found = scraped(collector)
@@ -212,7 +213,7 @@ def test_sessions_of_all_series_are_counted_however_long_they_are() -> None:
 
 
 def test_of_windows_equally_long_only_tumbling_ones_are_counted() -> None:
-    collector = WindowCollector(Clock())
+    collector = WindowCollector(Clock(), CAP)
     hopping = window(length=5, window="5m/1m", count=50)
     collector.add(window_rows([session(0, 1, 3), hopping, window(length=5, count=10)]))
     found = scraped(collector)
@@ -221,7 +222,7 @@ def test_of_windows_equally_long_only_tumbling_ones_are_counted() -> None:
 
 
 def test_where_all_windows_hop_those_side_by_side_are_counted() -> None:
-    collector = WindowCollector(Clock())
+    collector = WindowCollector(Clock(), CAP)
     collector.add(
         window_rows([window(minute, 5, window="5m/1m", count=minute) for minute in range(7)])
     )
@@ -229,6 +230,6 @@ def test_where_all_windows_hop_those_side_by_side_are_counted() -> None:
 
 
 def test_a_window_whose_name_means_nothing_is_shown() -> None:
-    collector = WindowCollector(Clock())
+    collector = WindowCollector(Clock(), CAP)
     collector.add(window_rows([window(window="fortnight")]))
     assert scraped(collector)[f"nilo_llm_calls_events_total{MODEL}"] == 10
