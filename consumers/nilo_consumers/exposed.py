@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from prometheus_client import Metric
-from prometheus_client.samples import BucketSpan, NativeHistogram
+from prometheus_client.samples import BucketSpan, Exemplar, NativeHistogram
 
 from nilo_consumers.names import metric_name
 from nilo_consumers.tally import Ints, Totals
@@ -39,6 +39,7 @@ class Counted:
     kind: Window
     labels: dict[str, str]
     slot: int
+    exemplar: Exemplar | None
 
 
 @dataclass(frozen=True)
@@ -120,15 +121,25 @@ def _gauges(families: Families, shown: Shown) -> None:
 def _counters(families: Families, one: Counted, totals: Totals) -> None:
     for aggregate, field in (("events", "count"), ("errors", "errors")):
         name = metric_name(one.metric, aggregate) + "_total"
-        _sample(families, name, "counter", one.labels, float(totals.plain[field][one.slot]))
+        value = float(totals.plain[field][one.slot])
+        exemplar = one.exemplar if aggregate == "events" else None
+        _sample(families, name, "counter", one.labels, value, exemplar=exemplar)
 
 
-def _sample(families: Families, name: str, kind: str, labels: dict[str, str], value: float) -> None:
+def _sample(
+    families: Families,
+    name: str,
+    kind: str,
+    labels: dict[str, str],
+    value: float,
+    *,
+    exemplar: Exemplar | None = None,
+) -> None:
     # prometheus_client adds `_total` to a counter's own name and no other ending.
     family = name.removesuffix("_total") if kind == "counter" else name
     if family not in families:
         families[family] = Metric(family, _about(name), kind)
-    families[family].add_sample(name, labels, value)
+    families[family].add_sample(name, labels, value, None, exemplar)
 
 
 def _about(name: str) -> str:

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import Metric
-from prometheus_client.samples import NativeHistogram
+from prometheus_client.samples import Exemplar, NativeHistogram
 
 from nilo_consumers.exposed import Distribution
 
@@ -64,7 +64,16 @@ def _values(family: Metric, name: str) -> list[tuple[Mapping[str, str], bytes]]:
     if isinstance(family, Distribution):
         return [(each.labels, _native(each.native)) for each in family.series if each.native]
     samples = [sample for sample in family.samples if sample.name == name]
-    return [(sample.labels, _double(1, sample.value)) for sample in samples]
+    return [(each.labels, _double(1, each.value) + _exemplar(each.exemplar)) for each in samples]
+
+
+def _exemplar(exemplar: Exemplar | None) -> bytes:
+    if exemplar is None:
+        return b""
+    # Only counters carry one, in field 2; the time is a message of seconds and nanoseconds.
+    nanoseconds = int(float(exemplar.timestamp or 0) * 1e9)
+    time = _int(1, nanoseconds // 10**9) + _int(2, nanoseconds % 10**9)
+    return _part(2, _labels(exemplar.labels) + _double(2, exemplar.value) + _part(3, time))
 
 
 def _native(histogram: NativeHistogram) -> bytes:

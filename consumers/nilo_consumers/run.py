@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 
+from nilo_consumers.asking import Work, asking
 from nilo_consumers.delta import DeltaSink
 from nilo_consumers.errors import UnknownSinkError
+from nilo_consumers.exemplars import Exemplars
 from nilo_consumers.group import group_id
 from nilo_consumers.influx import InfluxSink
-from nilo_consumers.lag import LagCollector, measuring
+from nilo_consumers.lag import LagCollector
 from nilo_consumers.metrics import SinkMetrics
 from nilo_consumers.postgres import PostgresSink
 from nilo_consumers.prometheus import PrometheusSink
@@ -60,14 +62,14 @@ def run_sink(
     if name not in SINKS:
         raise UnknownSinkError(f"no sink is called {name!r}; there are {', '.join(SINKS)}")
     metrics = SinkMetrics(name, group_id(settings, name))
-    sink = _sink(name, settings, metrics)
+    sink, work = _sink(name, settings, metrics)
     wanted = list(topics) if topics is not None else _topics(name)
     port = PROMETHEUS_PORT if metrics_port is None and name == "prometheus" else metrics_port
     native = settings.prometheus_histograms == "native"
     serve = (
         nullcontext(None) if port is None else serving(metrics, metrics_host, port, native=native)
     )
-    with serve as url, _lag(name, settings, metrics):
+    with serve as url, asking(settings, work) if work else nullcontext():
         Runner(
             sink,
             settings,
@@ -78,28 +80,22 @@ def run_sink(
         ).run()
 
 
-def _lag(name: str, settings: Settings, metrics: SinkMetrics) -> AbstractContextManager[None]:
-    """Prometheus is to see every group, also of processes that it cannot reach."""
-    if name != "prometheus":
-        return nullcontext()
-    collector = LagCollector()
-    metrics.show_all_groups(collector)
-    return measuring(settings, collector)
-
-
 def _topics(name: str) -> list[str]:
     return [*families(), WINDOWS] if name in _OF_EVENTS else [WINDOWS]
 
 
-def _sink(name: str, settings: Settings, metrics: SinkMetrics) -> Sink:
+def _sink(name: str, settings: Settings, metrics: SinkMetrics) -> tuple[Sink, list[Work]]:
+    """The sink of a name, and what is to be asked of Kafka beside it."""
     if name == "postgres":
-        return PostgresSink(settings)
+        return PostgresSink(settings), []
     if name == "parquet":
-        return DeltaSink(settings)
+        return DeltaSink(settings), []
     if name == "influx":
-        return InfluxSink(settings)
+        return InfluxSink(settings), []
     collector = WindowCollector(time.monotonic, settings.prometheus_series_cap)
     metrics.registry.register(collector)
     if name == "pushgateway":
-        return PushgatewaySink(settings, collector, metrics.registry)
-    return PrometheusSink(collector)
+        return PushgatewaySink(settings, collector, metrics.registry), []
+    lag = LagCollector(settings)
+    metrics.show_all_groups(lag)
+    return PrometheusSink(collector), [lag.measure, Exemplars(settings, collector).read]

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from nilo_consumers.exposed import SCALE, Counted, Shown, families_of
 from nilo_consumers.maps import in_order, together
@@ -26,7 +27,7 @@ _COUNTED_BACK = timedelta(hours=1)  # a revision of an older window is no longer
 _COUNTED_FIRST = ("tumbling", "session", "hopping")
 _SHOWN = (
     "metric", "unit", "count", "errors", "sum", "min", "max", "mean", "rate", "error_ratio",
-    "distinct", "quantiles",
+    "distinct", "quantiles", "sources",
 )  # fmt: skip
 _NO_SLOT = -1
 _NO_TIME = np.iinfo(np.int64).min
@@ -41,6 +42,7 @@ class _Series:
     kind: Window
     labels: dict[str, str]
     shown: dict[str, Any] | None = None
+    exemplar: Exemplar | None = None
 
 
 @dataclass
@@ -109,10 +111,33 @@ class WindowCollector(Collector):
                 totals = self._latched = totals.at_least(self._latched)
         yield from families_of(
             [Shown(one.kind.text, one.labels, row) for one, row in held if row is not None],
-            [Counted(one.metric, one.unit, one.kind, one.labels, one.slot) for one in counted],
+            [
+                Counted(one.metric, one.unit, one.kind, one.labels, one.slot, one.exemplar)
+                for one in counted
+            ],
             totals,
             capped,
         )
+
+    def sources(self) -> dict[str, dict[str, Any]]:
+        """Where the last event of the window shown lies, by key, of each series that is counted."""
+        with self._lock:
+            shown = {
+                key: one.shown["sources"]
+                for key, one in self._series.items()
+                if one.shown is not None and self._step[one.slot]
+            }
+        known = {
+            key: [each for each in ranges if each["last_offset"] >= 0]
+            for key, ranges in shown.items()
+        }
+        return {key: ranges[0] for key, ranges in known.items() if ranges}
+
+    def show_exemplar(self, key: str, exemplar: Exemplar | None) -> None:
+        """Show an event of a series with its counter; a series that is gone needs none."""
+        with self._lock:
+            if key in self._series:
+                self._series[key].exemplar = exemplar
 
     # Slots
 

@@ -29,7 +29,7 @@ def _bin(package: str) -> str:
 
 def _unpack(package: str) -> None:
     folder = CACHE / f"{package}.{os.getpid()}"  # whole or not at all, whoever else does the same
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         if not _download(package, folder):
             _run(folder, "apt-get", "update", "-qq")
@@ -50,5 +50,8 @@ def _download(package: str, folder: Path) -> bool:
 
 
 def _run(folder: Path, *command: str) -> bool:
-    answer = subprocess.run(command, cwd=folder, capture_output=True, timeout=120, check=False)
-    return answer.returncode == 0
+    try:
+        subprocess.run(command, cwd=folder, capture_output=True, timeout=120, check=True)
+    except subprocess.SubprocessError:
+        return False
+    return True

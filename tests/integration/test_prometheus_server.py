@@ -19,13 +19,14 @@ import yaml
 from confluent_kafka import Consumer, Producer, TopicPartition
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from nilo_consumers import lag
+from nilo_consumers import asking, server
 from nilo_consumers.group import committed
 from nilo_consumers.server import MOST_SCRAPES
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.codec import encode
+from nilo_schemas.families import LlmEvent
 from nilo_schemas.registry import Registry
-from nilo_schemas.results import Histogram, MetricWindow
+from nilo_schemas.results import Histogram, MetricWindow, SourceRange
 from nilo_schemas.settings import Settings
 from tests.integration.debian import program
 from tests.integration.programs import free_port, wait_for
@@ -79,17 +80,34 @@ def number(url: str, query: str) -> float:
     return float(found["value"][1])
 
 
+def exemplars(url: str, query: str) -> list[dict[str, Any]]:
+    span = f"start={time.time() - 600}&end={time.time() + 600}"
+    body = get(f"{url}/api/v1/query_exemplars?query={query}&{span}")[1]
+    return list(json.loads(body)["data"])
+
+
 @pytest.mark.parametrize("form", ["classic", "native"])
-def test_a_real_prometheus_scrapes_windows_counters_and_histograms(
-    settings: Settings, tmp_path: Path, form: str
+def test_a_real_prometheus_scrapes_windows_counters_histograms_and_exemplars(
+    settings: Settings, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(asking, "EVERY", 0.5)
+    events = [
+        LlmEvent(type="llm.call", source="test", trace_id=f"{n:032x}" if n else None)
+        for n in range(4)
+    ]
+    send(settings, events, partition=1)
+    # The last events of two series lie in one partition; one of them has no trace id.
+    traced = SourceRange(topic="events.llm", partition=1, first_offset=1, last_offset=3)
+    values = VALUES | {"sources": [traced]}
     mine = settings.model_copy(update={"prometheus_histograms": form})
+    untraced = SourceRange(topic="events.llm", partition=1, first_offset=0, last_offset=0)
     below = {
         "histogram": HISTOGRAM.model_copy(update={"negative": 2}),
         "dimensions": {"model": "n"},
+        "sources": [untraced],
     }
-    windows = [window("10s", **VALUES), window("10s", minute=1, **VALUES), window("1m", **VALUES)]
-    send(settings, [*windows, window("10s", **(VALUES | below))], partition=0)
+    windows = [window("10s", **values), window("10s", minute=1, **values), window("1m", **values)]
+    send(settings, [*windows, window("10s", **(values | below))], partition=0)
     with sinking("prometheus", mine) as sink:
         wait_for("windows", lambda: sink.total("nilo_stored_events_total") == 4)
         with prometheus(sink.url or "", tmp_path) as url:
@@ -111,11 +129,18 @@ def test_a_real_prometheus_scrapes_windows_counters_and_histograms(
                 assert 2 ** (7 / 8) < median <= 2
                 assert number(url, f'{series}_bucket{{model="n",le="0.0"}}') == 2
 
+            (found,) = wait_for("exemplar", lambda: exemplars(url, f"{name}_events_total"))
+            assert found["seriesLabels"]["provider"] == "p"
+            src = f"{settings.topic_prefix}events.llm/1/3"
+            for each in found["exemplars"]:
+                assert each["labels"] == {"trace_id": f"{3:032x}", "src": src}
+            assert {each["value"] for each in found["exemplars"]} == {"1"}
+
 
 def test_promtool_finds_no_fault_in_the_page_and_the_shipped_configuration(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lag, "EVERY", 0.5)
+    monkeypatch.setattr(asking, "EVERY", 0.5)
     promtool = program("promtool", "prometheus")
     produce(settings, WINDOWS, [b"garbage"], partition=0)
     send(settings, [window(**VALUES), window("10s", unit="", metric="llm.calls")], partition=0)
@@ -151,7 +176,11 @@ def many(settings: Settings, numbers: Sequence[int], count: int) -> list[bytes]:
     return [encode(each, schema_id) for each in made]
 
 
-def test_scrapers_that_do_not_read_hold_up_neither_windows_nor_health(settings: Settings) -> None:
+def test_scrapers_that_do_not_read_hold_up_neither_windows_nor_health(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Longer than the test takes on any machine, so that none of them is cut off meanwhile.
+    monkeypatch.setattr(server._Quiet, "timeout", 600)
     produce(settings, WINDOWS, many(settings, range(900), 10), partition=0)
     part = (settings.topic_prefix + WINDOWS, 0)
 
@@ -163,8 +192,10 @@ def test_scrapers_that_do_not_read_hold_up_neither_windows_nor_health(settings: 
         host, port = (sink.url or "").removeprefix("http://").split(":")
         for _ in range(MOST_SCRAPES):
             reader = slow.enter_context(socket.create_connection((host, int(port))))
+            reader.settimeout(60)
             reader.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
-        wait_for("busy", lambda: get(f"{sink.url}/metrics")[0] == 503)
+            assert reader.recv(12) == b"HTTP/1.0 200"
+        assert get(f"{sink.url}/metrics")[0] == 503
 
         produce(settings, WINDOWS, many(settings, range(900), 12), partition=0)
         wait_for("the windows behind", lambda: stored() == 1800)
