@@ -32,7 +32,7 @@ LIMIT = 30.0  # seconds for one request
 _TRANSIENT = {408, 425, 429}
 _TOO_LARGE = 413
 # How InfluxDB 1, 2 and QuestDB tell of lines that they do not take; other 400s are about us.
-_LINES = re.compile(rb"(?i)pars(e|ing)|partial write|\"line\"")
+_LINES = re.compile(r"(?i)pars(e|ing)|partial write|\"line\"")
 _SHOWN = 200  # characters of an answer
 
 
@@ -86,13 +86,14 @@ class InfluxSink:
         except HTTPError as error:
             with error:
                 raise self._refusal(error) from None
-        except (OSError, HTTPException, ValueError) as error:
+        except ValueError as error:
+            raise StoreRefusedError(f"{self._place()} cannot be asked: {error}") from error
+        except (OSError, HTTPException) as error:
             raise StoreUnavailableError(f"{self._place()} does not answer: {error}") from error
 
     def _refusal(self, error: HTTPError) -> StoreError:
-        answer = error.read(10_000)
-        text = " ".join(answer.decode(errors="replace").split())[:_SHOWN]
-        told = f"{self._place()} answers {error.code}: {text}"
+        answer = answer_of(error)
+        told = f"{self._place()} answers {error.code}: {answer[:_SHOWN]}"
         if error.code in _TRANSIENT or error.code >= 500:
             self._not_before = time.monotonic() + _seconds(error.headers.get("Retry-After"))
             return StoreUnavailableError(told)
@@ -103,6 +104,14 @@ class InfluxSink:
     def _place(self) -> str:
         url = urlsplit(self._url)
         return f"{url.scheme}://{url.netloc}{url.path}"
+
+
+def answer_of(error: HTTPError) -> str:
+    """What a server says with an error, as one line; empty when it breaks off."""
+    try:
+        return " ".join(error.read(10_000).decode(errors="replace").split())
+    except (OSError, HTTPException):
+        return ""
 
 
 def _seconds(retry_after: str | None) -> float:

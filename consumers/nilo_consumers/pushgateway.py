@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, push_to_gateway
 
 from nilo_consumers.batch import Batch, Policy
 from nilo_consumers.errors import StoreRefusedError, StoreUnavailableError
+from nilo_consumers.influx import answer_of
 from nilo_consumers.prometheus import PrometheusSink
 from nilo_consumers.series import WindowCollector
 from nilo_schemas.settings import Settings
@@ -46,12 +47,12 @@ class PushgatewaySink(PrometheusSink):
         except HTTPError as error:
             with error:
                 raise self._refusal(error) from None
-        except (OSError, HTTPException, ValueError) as error:
+        except (OSError, HTTPException) as error:
             raise StoreUnavailableError(f"{self._url} does not answer: {error}") from error
         return rows
 
     def _refusal(self, error: HTTPError) -> StoreRefusedError | StoreUnavailableError:
-        told = f"{self._url} answers {error.code}: {error.read(200).decode(errors='replace')}"
+        told = f"{self._url} answers {error.code}: {answer_of(error)[:200]}"
         if error.code == 429 or error.code >= 500:
             return StoreUnavailableError(told)
         return StoreRefusedError(f"{told}; see pushgateway_url")

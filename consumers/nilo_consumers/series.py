@@ -100,15 +100,15 @@ class WindowCollector(Collector):
         """The gauges, counters and histograms, one Metric for each name."""
         with self._lock:
             self._expire()
-            generation, parts = self._generation, self._tally.parts()
+            generation, latched, parts = self._generation, self._latched, self._tally.parts()
             held = [(one, one.shown) for one in self._series.values()]
             counted = [one for one, _ in held if self._step[one.slot]]
             capped = {name: each.capped for name, each in self._metrics.items() if each.capped}
-        totals = parts.totals()
+        # What was shown once stays: to Prometheus, a counter that falls has begun anew at 0.
+        totals = parts.totals().at_least(latched)
         with self._lock:
-            # What was shown once stays: to Prometheus, a counter that falls has begun anew at 0.
             if generation == self._generation:
-                totals = self._latched = totals.at_least(self._latched)
+                self._latched = totals.at_least(self._latched)
         yield from families_of(
             [Shown(one.kind.text, one.labels, row) for one, row in held if row is not None],
             [

@@ -100,6 +100,7 @@ class Settings(BaseModel):
     )
     influx_url: str | None = Field(
         default=None,
+        pattern=r"^https?://[^/]",
         description="where line protocol is posted to, such as "
         "http://influx:8086/api/v2/write?org=acme&bucket=nilo or http://questdb:9000/write",
     )
@@ -107,7 +108,7 @@ class Settings(BaseModel):
         default=None, description="token for it; InfluxDB 1.8 takes user:password"
     )
     pushgateway_url: str | None = Field(
-        default=None, description="URL of a Prometheus push gateway"
+        default=None, pattern=r"^https?://[^/]", description="URL of a Prometheus push gateway"
     )
     prometheus_histograms: Literal["classic", "native"] = Field(
         default="classic",

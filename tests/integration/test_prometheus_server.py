@@ -98,7 +98,7 @@ def test_a_real_prometheus_scrapes_windows_counters_histograms_and_exemplars(
     send(settings, events, partition=1)
     # The last events of two series lie in one partition; one of them has no trace id.
     traced = SourceRange(topic="events.llm", partition=1, first_offset=1, last_offset=3)
-    values = VALUES | {"sources": [traced]}
+    values: dict[str, Any] = VALUES | {"sources": [traced]}
     mine = settings.model_copy(update={"prometheus_histograms": form})
     untraced = SourceRange(topic="events.llm", partition=1, first_offset=0, last_offset=0)
     below = {

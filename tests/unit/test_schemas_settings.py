@@ -87,6 +87,8 @@ def test_every_setting_has_its_environment_variable(name: str) -> None:
         "kafka_security_protocol": "SSL",
         "kafka_sasl_mechanism": "PLAIN",
         "prometheus_histograms": "native",
+        "influx_url": "http://own",
+        "pushgateway_url": "http://own",
     }
     value = words.get(name, "own")
     if Settings.model_fields[name].annotation in (int, float):
@@ -210,6 +212,12 @@ def test_a_store_url_with_a_password_is_refused_without_showing_it(given: dict[s
     with pytest.raises(SettingsError, match="holds a password") as refused:
         load_settings(given, env={})
     assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["influx_url", "pushgateway_url"])
+def test_a_store_url_is_one_of_http(name: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        load_settings({name: "file:///etc/passwd"}, env={})
 
 
 def test_line_protocol_is_always_in_nanoseconds() -> None:
