@@ -17,9 +17,10 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
 from nilo_consumers.exposed import SCALE, Counted, Shown, families_of
-from nilo_consumers.maps import in_order, together
+from nilo_consumers.maps import series_keys
 from nilo_consumers.names import labels_of
-from nilo_consumers.tally import Bools, Ints, Tally, Totals, last_of_each, shares_of
+from nilo_consumers.newest import Newest, alive
+from nilo_consumers.tally import Bools, Ints, Tally, Totals, shares_of
 from nilo_schemas.windows import Window, parse_window
 
 EXPIRES = timedelta(minutes=15)
@@ -30,7 +31,6 @@ _SHOWN = (
     "distinct", "quantiles", "sources",
 )  # fmt: skip
 _NO_SLOT = -1
-_NO_TIME = np.iinfo(np.int64).min
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -71,9 +71,8 @@ class WindowCollector(Collector):
         self._series: dict[str, _Series] = {}
         self._at: dict[int, _Series] = {}
         self._metrics: dict[str, _Held] = {}
-        # By slot: start, end and revision of the window shown; when one came; of which starts
-        # windows count (every multiple of it; 0: of none).
-        self._newest: Ints = np.empty((3, 0), np.int64)
+        self._newest = Newest()
+        # By slot: when a window came; of which starts windows count (multiples of it; 0: of none).
         self._updated = np.empty(0)
         self._step: Ints = np.empty(0, np.int64)
         self._free: list[int] = []
@@ -84,7 +83,7 @@ class WindowCollector(Collector):
     def add(self, rows: pa.Table) -> None:
         """Take windows (rows of the contract) in the order of their topic."""
         rows = pa.table([column.combine_chunks() for column in rows.columns], schema=rows.schema)
-        keys = _keys(rows).dictionary_encode()
+        keys = series_keys(rows).dictionary_encode()
         codes = keys.indices.to_numpy()
         first = np.unique(codes, return_index=True)[1]
         with self._lock:
@@ -169,7 +168,7 @@ class WindowCollector(Collector):
         if not self._free:
             held = len(self._updated)
             more = max(64, held)
-            self._newest = np.pad(self._newest, ((0, 0), (0, more)), constant_values=_NO_TIME)
+            self._newest.grow(more)
             self._updated = np.pad(self._updated, (0, more), constant_values=np.inf)
             self._step = np.pad(self._step, (0, more))
             self._tally.grow(more)
@@ -198,49 +197,18 @@ class WindowCollector(Collector):
             del self._at[one.slot]
             self._metrics[one.metric].series[one.kind.text] -= 1
             metrics.add(one.metric)
-        self._newest[:, gone], self._updated[gone], self._step[gone] = _NO_TIME, np.inf, 0
+        self._updated[gone], self._step[gone] = np.inf, 0
+        self._newest.forget(gone)
         self._forget_counts(gone)
         for metric in metrics:
             kinds = [one.kind for one in self._series.values() if one.metric == metric]
             self._count_only(metric, min(kinds, key=_rank, default=None))
 
-    # What is shown
-
     def _show(self, rows: pa.Table, slots: Ints) -> None:
-        """Show the newest window of each series.
-
-        1. a revision of the window shown so far, which may withdraw it
-        2. a later window. A session that takes in others ends with the last of them, or later,
-           and begins earlier.
-        """
-        starts, ends = (
-            rows[name].cast(pa.int64()).to_numpy() for name in ("window_start", "window_end")
-        )
-        revisions = rows["revision"].to_numpy()
-        live = rows["count"].to_numpy() > 0  # as `MetricWindow.withdrawn`
-        times = np.stack([starts, ends, revisions])
-        one_each = last_of_each(slots, starts, revisions)
-
-        held = self._newest[:, slots[one_each]]
-        same = one_each[(starts[one_each] == held[0]) & (revisions[one_each] >= held[2])]  # 1
-        self._newest[:, slots[same]] = times[:, same]
-
-        later = one_each[live[one_each]]
-        later = later[last_of_each(slots[later], ends[later], -starts[later])]
-        held = self._newest[:, slots[later]]
-        follows = (ends[later] > held[1]) | ((ends[later] == held[1]) & (starts[later] < held[0]))
-        later = later[follows]  # 2
-        self._newest[:, slots[later]] = times[:, later]
-
-        chosen = np.full(len(self._updated), _NO_SLOT)
-        chosen[slots[same]] = same
-        chosen[slots[later]] = later
-        self._take(rows, slots, chosen[chosen != _NO_SLOT], live)
-
-    def _take(self, rows: pa.Table, slots: Ints, chosen: Ints, live: Bools) -> None:
+        chosen = self._newest.chosen(rows, slots)
         shown = rows.select(_SHOWN).take(chosen).to_pylist()
-        for slot, row, alive in zip(slots[chosen].tolist(), shown, live[chosen], strict=True):
-            self._at[slot].shown = row if alive else None
+        for slot, row, live in zip(slots[chosen].tolist(), shown, alive(rows)[chosen], strict=True):
+            self._at[slot].shown = row if live else None
 
     # What is counted
 
@@ -269,19 +237,6 @@ class WindowCollector(Collector):
         self._tally.forget(gone)
         self._latched = self._latched.without(gone)
         self._generation += 1
-
-
-def _keys(rows: pa.Table) -> pa.Array:
-    """A text for each row that tells its series; no part of it holds a NUL."""
-    dimensions = rows["dimensions"].combine_chunks()
-    names, values = in_order(dimensions)
-    pairs = pc.binary_join_element_wise("\0", names, "\0", values, "")
-    parts = rows["metric"], rows["window"], together(dimensions, pairs)
-    return pc.binary_join_element_wise(*(_whole(part) for part in parts), "\0")
-
-
-def _whole(column: Any) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _kind(row: dict[str, Any]) -> Window:
