@@ -15,6 +15,7 @@ from nilo_deploy import ports
 from nilo_schemas.settings import Settings
 
 SHARED = Path(__file__).parents[3] / "shared"
+LOG_LINES = 80
 T = TypeVar("T")
 
 
@@ -33,7 +34,10 @@ def nilo(settings: Settings, *words: str, timeout: float = 120) -> subprocess.Co
 
 @contextmanager
 def running(settings: Settings, *words: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `nilo …` in the background; stopped by SIGTERM at the end."""
+    """Run `nilo …` in the background; stopped by SIGTERM at the end.
+
+    When the test fails meanwhile, the end of what the program wrote is printed for pytest to show.
+    """
     with log.open("ab") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "nilo_cli", *words],
@@ -44,6 +48,9 @@ def running(settings: Settings, *words: str, log: Path) -> Iterator[subprocess.P
         )
     try:
         yield process
+    except BaseException:
+        print(f"--- {log} ---", *log.read_text().splitlines()[-LOG_LINES:], sep="\n")
+        raise
     finally:
         process.terminate()
         try:
