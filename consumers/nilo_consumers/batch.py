@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -35,10 +36,36 @@ class Batch:
         """What is left when a store already holds each partition up to `stored`."""
         known = {p: stored.get(p, span.start) for p, span in self.spans.items()}
         left = {p: Span(max(known[p], s.start), s.end) for p, s in self.spans.items()}
-        left = {p: span for p, span in left.items() if span.start < span.end}
-        if left == dict(self.spans):
+        return self._only(left)
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """Two batches with half of the rows each (at least two), by partition, then offset."""
+        partitions = self.rows[PARTITION].to_numpy()
+        offsets = self.rows[OFFSET].to_numpy()
+        middle = np.lexsort((offsets, partitions))[len(offsets) // 2]
+        cut = int(partitions[middle]), int(offsets[middle])
+        return self._only(_before(self.spans, *cut)), self._only(_behind(self.spans, *cut))
+
+    def without_rows(self) -> Batch:
+        """The same stretches with no rows."""
+        return Batch(self.topic, self.rows.slice(0, 0), self.spans)
+
+    def _only(self, spans: Mapping[int, Span]) -> Batch:
+        kept = {p: span for p, span in spans.items() if span.start < span.end}
+        if kept == dict(self.spans):
             return self
-        return Batch(self.topic, self.rows.filter(_inside(left)), left)
+        return Batch(self.topic, self.rows.filter(_inside(kept)), kept)
+
+
+def _before(spans: Mapping[int, Span], partition: int, offset: int) -> dict[int, Span]:
+    """What lies before an offset of a partition: all of lower partitions, nothing of higher."""
+    lower = {p: span for p, span in spans.items() if p < partition}
+    return lower | {partition: Span(spans[partition].start, offset)}
+
+
+def _behind(spans: Mapping[int, Span], partition: int, offset: int) -> dict[int, Span]:
+    higher = {p: span for p, span in spans.items() if p > partition}
+    return {partition: Span(offset, spans[partition].end)} | higher
 
 
 def _inside(spans: Mapping[int, Span]) -> pc.Expression:

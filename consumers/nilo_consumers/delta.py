@@ -13,7 +13,7 @@ from deltalake.exceptions import DeltaError, DeltaProtocolError, SchemaMismatchE
 
 from nilo_consumers.batch import Batch, Policy
 from nilo_consumers.decoding import TopicPart, record_of
-from nilo_consumers.errors import StoreRefusedError, StoreUnavailableError
+from nilo_consumers.errors import RowsRefusedError, StoreRefusedError, StoreUnavailableError
 from nilo_consumers.postgres import check_not_behind, final_windows
 from nilo_consumers.sink import Offsets
 from nilo_consumers.tables import WINDOWS, stored_schema, table_name, time_column
@@ -30,11 +30,13 @@ def translated(doing: str) -> Iterator[None]:
     """Raise deltalake's errors as ours, marked transient or not."""
     try:
         yield
-    except (SchemaMismatchError, DeltaProtocolError, pa.ArrowInvalid) as error:
+    except (SchemaMismatchError, DeltaProtocolError) as error:
         raise StoreRefusedError(f"the lake refuses {doing}: {_line(error)}") from error
+    except pa.ArrowInvalid as error:
+        raise RowsRefusedError(f"the lake refuses rows {doing}: {_line(error)}") from error
     except (DeltaError, OSError) as error:
         if _INVALID in str(error):
-            raise StoreRefusedError(f"the lake refuses {doing}: {_line(error)}") from error
+            raise RowsRefusedError(f"the lake refuses rows {doing}: {_line(error)}") from error
         # Lost races between writers are among them: the next try sees what the winner wrote.
         raise StoreUnavailableError(f"the lake fails {doing}: {_line(error)}") from error
 

@@ -7,7 +7,9 @@ NiloError (nilo_schemas)
 ├── BrokerRefusedError         Kafka refuses this sink (rights, or a fatal error of the client)
 └── StoreError                 a store did not take a batch
     ├── StoreUnavailableError  it does not answer or is full (transient: the runner tries again)
-    ├── StoreRefusedError      it refuses the rows, the table or us (terminal: the sink stops)
+    ├── StoreRefusedError      it refuses the table or us (terminal: the sink stops)
+    │   └── RowsRefusedError   it refuses rows for what is in them (the runner finds them, and they
+    │                          become dead letters)
     └── StoreMovedError        its offsets are not where this sink left them (terminal)
 """
 
@@ -44,6 +46,10 @@ class StoreUnavailableError(StoreError):
 
 class StoreRefusedError(StoreError):
     """The store refuses the rows, the table or us; trying again would not help."""
+
+
+class RowsRefusedError(StoreRefusedError):
+    """The store refuses rows for what is in them; without these it would take the others."""
 
 
 class StoreMovedError(StoreError):

@@ -15,7 +15,12 @@ from psycopg import sql
 from nilo_consumers.batch import Batch, Policy
 from nilo_consumers.csv_text import csv_text
 from nilo_consumers.decoding import TopicPart, record_of
-from nilo_consumers.errors import StoreMovedError, StoreRefusedError, StoreUnavailableError
+from nilo_consumers.errors import (
+    RowsRefusedError,
+    StoreMovedError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
 from nilo_consumers.sink import Offsets
 from nilo_consumers.tables import (
     STORED_AT,
@@ -45,12 +50,20 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise StoreUnavailableError(f"PostgreSQL fails {doing}: {_line(error)}") from error
+    except psycopg.errors.UniqueViolation as error:
+        raise StoreMovedError(
+            f"PostgreSQL holds rows already while {doing}, which its offsets do not say "
+            f"({_line(error)}): its table {OFFSETS} was set back or emptied"
+        ) from error
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        raise RowsRefusedError(f"PostgreSQL refuses rows {doing}: {_line(error)}") from error
     except psycopg.Error as error:
         raise StoreRefusedError(f"PostgreSQL refuses {doing}: {_line(error)}") from error
 
 
 def _line(error: psycopg.Error) -> str:
-    return " ".join(str(error).split())
+    # Of what a server says, only the first line: the rest shows rows, which stay out of logs.
+    return " ".join((error.diag.message_primary or str(error)).split())
 
 
 class PostgresSink:
