@@ -221,6 +221,8 @@ class Runner:
         self._assigned = None
         self._positions, self._stored = dict(found), dict(found)
         self._consumer.assign([TopicPartition(*part, offset) for part, offset in found.items()])
+        # A partition that was paused when it was taken away and comes back is paused still.
+        self._consumer.resume(self._consumer.assignment())
         if not self._ready:
             self._metrics.trouble = None
             self._ready = True
