@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from nilo_cli import bench, config, emit, metrics, play, schemas, stack, tail, topics, windows
+from nilo_cli import lake as lakes
 from nilo_cli import run as programs
 from nilo_cli.errors import UsageError
 from nilo_schemas.errors import NiloError
@@ -42,6 +43,7 @@ for group, name in (
     (topics, "topics"),
     (schemas, "schemas"),
     (metrics, "metrics"),
+    (lakes, "lake"),
     (config, "config"),
     (bench, "bench"),
 ):

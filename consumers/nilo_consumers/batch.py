@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+# Rows may be large: so many bytes of them in memory are enough for a file or a transaction.
+HELD_BYTES = 64 * 1024 * 1024
 PARTITION, OFFSET = "kafka_partition", "kafka_offset"
 ORIGIN = (pa.field(PARTITION, pa.int32(), False), pa.field(OFFSET, pa.int64(), False))
 
@@ -87,10 +89,11 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Policy:
-    """When held rows are written: at so many rows, or so many seconds after the first."""
+    """When held rows are written: at so many rows or bytes, or so many seconds after the first."""
 
     rows: int
     seconds: float
+    size: int = HELD_BYTES
 
 
 @dataclass
@@ -106,6 +109,7 @@ class Holding:
     clock: Callable[[], float]
     _chunks: list[Chunk] = field(default_factory=list)
     _rows: int = 0
+    _size: int = 0
     _since: float = 0.0
 
     def add(self, chunk: Chunk) -> bool:
@@ -114,6 +118,7 @@ class Holding:
             self._since = self.clock()
         self._chunks.append(chunk)
         self._rows += chunk.rows.num_rows
+        self._size += chunk.rows.nbytes
         return self.due()
 
     def due(self) -> bool:
@@ -121,11 +126,11 @@ class Holding:
         if not self._chunks:
             return False
         old = self.clock() - self._since >= self.policy.seconds
-        return old or self._rows >= self.policy.rows
+        return old or self._rows >= self.policy.rows or self._size >= self.policy.size
 
     def take(self) -> Batch | None:
         """The batch to write, which is then no longer held; None when nothing is held."""
-        chunks, self._chunks, self._rows = self._chunks, [], 0
+        chunks, self._chunks, self._rows, self._size = self._chunks, [], 0, 0
         if not chunks:
             return None
         spans: dict[int, Span] = {}

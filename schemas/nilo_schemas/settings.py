@@ -97,6 +97,12 @@ class Settings(BaseModel):
     lake: str | None = Field(
         default=None, description="folder or URL of the Delta Lake tables (default: HOME/lake)"
     )
+    lake_seconds: float = Field(
+        default=5.0, gt=0, description="seconds after which events are written into the lake"
+    )
+    lake_rows: int = Field(
+        default=100_000, ge=1, description="events of a topic that are written without waiting"
+    )
     catalogue: Path | None = Field(
         default=None, description="folder of your own metrics, laid over the shipped ones"
     )

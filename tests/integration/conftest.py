@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from nilo_consumers.delta import DeltaSink
-from nilo_consumers.postgres import PostgresSink
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings, load_settings
 from nilo_schemas.topics import create_topics
@@ -61,17 +59,11 @@ def settings(stack: Settings, tmp_path: Path) -> Settings:
             "lake": str(tmp_path / "lake"),
             # Events that a test did not emit would spoil its counts.
             "report_every": 0.0,
+            # The lake writes as soon as PostgreSQL does: tests need not wait for more rows.
+            "lake_seconds": 0.5,
+            "lake_rows": 50_000,
         }
     )
     list(create_topics(mine))
     list(Registry(mine).register_all())
     return mine
-
-
-@pytest.fixture
-def prompt_lake(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lake in this process writes as soon as PostgreSQL does: tests need not wait for more rows.
-
-    Sinks that are processes of their own keep the lake's own policy.
-    """
-    monkeypatch.setattr(DeltaSink, "policy", PostgresSink.policy)

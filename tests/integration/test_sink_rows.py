@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from nilo_consumers.delta import DeltaSink, table_location
+from nilo_consumers.delta import DeltaSink
+from nilo_consumers.lake import table_location
 from nilo_consumers.postgres import PostgresSink
 from nilo_schemas.codec import decode
 from nilo_schemas.families import LlmEvent
@@ -20,7 +21,7 @@ from tests.integration.programs import wait_for
 from tests.integration.sinking import LLM, both_stores, calls, query, send, sinking, wait_count
 from tests.integration.windows import read_topic
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("prompt_lake")]
+pytestmark = pytest.mark.integration
 POISON = LlmEvent(type="llm.call", source="poison")
 
 
