@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -53,8 +54,8 @@ def compact(settings: Settings, topics: Iterable[str]) -> Iterator[Compacted]:
                 target_size=FILE_BYTES, writer_properties=writer_properties(topic)
             )
             table.update_incremental()
-        added = done["filesAdded"]["totalSize"] if done["numFilesAdded"] else 0
-        yield Compacted(topic, before, len(table.file_uris()), int(added))
+        added = json.loads(done["filesAdded"])["totalSize"]
+        yield Compacted(topic, before, len(table.file_uris()), added)
 
 
 def vacuum(
