@@ -38,7 +38,8 @@ def event(number: int) -> LlmEvent:
 def files(settings: Settings) -> list[dict[str, Any]]:
     """The files of the newest version, with what the log says of them."""
     table = DeltaTable(table_location(settings, LLM))
-    return pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    actions: list[dict[str, Any]] = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    return actions
 
 
 def parquet_files(settings: Settings) -> set[Path]:
