@@ -17,7 +17,8 @@ from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance
 from nilo_cli.main import run
 from nilo_stream_processors import app
 
-LONG = 600  # seconds
+HOUR = 3_600_000  # milliseconds
+LONG_SESSION = 85.0  # seconds; Faust wants less than the 90 of its requests
 
 
 def forgetful() -> None:
@@ -28,11 +29,11 @@ def forgetful() -> None:
         return await lead(self, response)
 
     CoordinatorGroupRebalance._on_join_leader = forgets
-    app.METADATA_MILLISECONDS = LONG * 1000
+    app.METADATA_MILLISECONDS = HOUR
 
 
 def patient() -> None:
-    app.SESSION_SECONDS = LONG
+    app.SESSION_SECONDS = LONG_SESSION  # type: ignore[attr-defined]  # imported there
 
 
 if __name__ == "__main__":
