@@ -6,17 +6,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from nilo_cli.ask import ask
 from nilo_cli.context import settings_of
-from nilo_cli.errors import UsageError
 from nilo_cli.output import Json, show_rows, tell
-
-if TYPE_CHECKING:
-    from nilo_schemas.settings import Settings
+from nilo_cli.topic_names import known_topics
 
 app = typer.Typer(help="The files of the Delta Lake tables.", no_args_is_help=True)
 Topics = Annotated[list[str] | None, typer.Option("--topic", help="Only this topic (repeatable).")]
@@ -36,7 +33,7 @@ def compact(ctx: typer.Context, topic: Topics = None, as_json: Json = False) -> 
     from nilo_consumers.lake_care import compact as work
 
     settings = settings_of(ctx)
-    rows = [asdict(done) for done in work(settings, _known(settings, topic))]
+    rows = [asdict(done) for done in work(settings, known_topics(settings, topic))]
     show_rows(rows, ["topic", "files_before", "files", "rewritten_bytes"], as_json=as_json)
 
 
@@ -62,21 +59,9 @@ def vacuum(
     from nilo_consumers.lake_care import vacuum as work
 
     settings = settings_of(ctx)
-    topics, keep = _known(settings, topic), timedelta(days=keep_days)
+    topics, keep = known_topics(settings, topic), timedelta(days=keep_days)
     if not dry_run and not yes:
         ask(f"Remove old files under {settings.lake_location}?", "nothing was removed")
     rows = [asdict(one) for one in work(settings, topics, keep=keep, dry_run=dry_run)]
     show_rows(rows, ["topic", "path"], as_json=as_json)
     tell(f"{len(rows):,} files {'would be' if dry_run else 'were'} removed")
-
-
-def _known(settings: Settings, topics: list[str] | None) -> list[str]:
-    from nilo_schemas.contracts import records
-
-    if topics is None:
-        return list(records())
-    names = [topic.removeprefix(settings.topic_prefix) for topic in topics]
-    for name in names:
-        if name not in records():
-            raise UsageError(f"no topic {name!r}; there are {', '.join(records())}")
-    return names

@@ -12,7 +12,19 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from nilo_cli import bench, config, emit, metrics, play, schemas, stack, tail, topics, windows
+from nilo_cli import (
+    audit,
+    bench,
+    config,
+    emit,
+    metrics,
+    play,
+    schemas,
+    stack,
+    tail,
+    topics,
+    windows,
+)
 from nilo_cli import lake as lakes
 from nilo_cli import run as programs
 from nilo_cli.errors import UsageError
@@ -43,6 +55,7 @@ for group, name in (
     (topics, "topics"),
     (schemas, "schemas"),
     (metrics, "metrics"),
+    (audit, "audit"),
     (lakes, "lake"),
     (config, "config"),
     (bench, "bench"),
