@@ -21,9 +21,10 @@ Topics = Annotated[list[str] | None, typer.Option("--topic", help="Only this top
 
 @app.command()
 def compact(ctx: typer.Context, topic: Topics = None, as_json: Json = False) -> None:
-    """Make few large files of many small ones; sinks may go on meanwhile.
+    """Make few large files of many small ones.
 
-    A sink writes a file for each day every few seconds. Once a day is often enough for this.
+    A sink writes a file for each day every few seconds, and may go on meanwhile. Once a day is
+    often enough for this; the old files stay until `nilo lake vacuum`.
 
     \b
     Example:
