@@ -77,7 +77,7 @@ def _topics(name: str) -> list[str]:
 
 def _sink(name: str, settings: Settings, metrics: SinkMetrics) -> Sink:
     if name == "postgres":
-        return PostgresSink(settings)
+        return PostgresSink(settings, metrics.registry)
     if name == "parquet":
         return DeltaSink(settings)
     collector = WindowCollector(time.monotonic)

@@ -49,10 +49,10 @@ def _embedded(home: Path) -> Iterator[Settings]:
 
 
 @pytest.fixture
-def settings(stack: Settings, tmp_path: Path) -> Settings:
-    """Settings of this test alone: own prefix with topics and contracts, own schema, own lake."""
+def own(stack: Settings, tmp_path: Path) -> Settings:
+    """Settings of this test alone: own prefix, without topics yet, own schema, own lake."""
     own = uuid.uuid4().hex[:8]
-    mine = stack.model_copy(
+    return stack.model_copy(
         update={
             "topic_prefix": f"t{own}.",
             "database_schema": f"t{own}",
@@ -62,8 +62,20 @@ def settings(stack: Settings, tmp_path: Path) -> Settings:
             # The lake writes as soon as PostgreSQL does: tests need not wait for more rows.
             "lake_seconds": 0.5,
             "lake_rows": 50_000,
+            # Partitions are made by need all the same; the tests of the maintenance switch it on.
+            "maintenance_every": 0.0,
         }
     )
-    list(create_topics(mine))
-    list(Registry(mine).register_all())
-    return mine
+
+
+@pytest.fixture
+def topics(own: Settings) -> None:
+    """The topics and contracts of this test."""
+    list(create_topics(own))
+    list(Registry(own).register_all())
+
+
+@pytest.fixture
+def settings(own: Settings, topics: None) -> Settings:
+    """Settings of this test alone: own prefix with topics and contracts, own schema, own lake."""
+    return own
