@@ -3,6 +3,7 @@
 NiloError (nilo_schemas)
 ├── UsageError       a value given on the command line is wrong; the program exits with 2
 ├── RefusedError     the user said no, or what was asked for cannot be done safely
+├── AuditError       a store has lost something, or has it twice
 └── TakenError       an address on which to listen is in use
 """
 
@@ -17,6 +18,10 @@ class UsageError(NiloError):
 
 class RefusedError(NiloError):
     """The user said no, or what was asked for cannot be done safely."""
+
+
+class AuditError(NiloError):
+    """A store has lost something, or has it twice."""
 
 
 class TakenError(NiloError):

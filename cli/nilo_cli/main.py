@@ -12,7 +12,20 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from nilo_cli import bench, config, emit, metrics, play, schemas, stack, tail, topics, windows
+from nilo_cli import (
+    audit,
+    bench,
+    config,
+    emit,
+    metrics,
+    play,
+    schemas,
+    stack,
+    tail,
+    topics,
+    windows,
+)
+from nilo_cli import lake as lakes
 from nilo_cli import run as programs
 from nilo_cli.errors import UsageError
 from nilo_schemas.errors import NiloError
@@ -42,6 +55,8 @@ for group, name in (
     (topics, "topics"),
     (schemas, "schemas"),
     (metrics, "metrics"),
+    (audit, "audit"),
+    (lakes, "lake"),
     (config, "config"),
     (bench, "bench"),
 ):

@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
+from nilo_cli.ask import ask
 from nilo_cli.context import settings_of
-from nilo_cli.errors import RefusedError, UsageError
+from nilo_cli.errors import UsageError
 from nilo_cli.output import Json, Row, show_rows, tell, wants_json
 
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Wanted port.")]
@@ -91,18 +91,14 @@ def down(
             print(f"would delete the data of the stack under {settings.home}")
         return
     if delete and not yes:
-        _ask(f"Delete all data of the stack under {settings.home}?")
+        ask(
+            f"Delete all data of the stack under {settings.home}?",
+            "nothing was stopped or deleted",
+        )
     stopped = stop(settings, delete=delete, progress=tell)
     print(f"stopped: {', '.join(stopped) or 'nothing, no server ran'}")
     if delete:
         print(f"deleted the data of the stack under {settings.home}")
-
-
-def _ask(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise UsageError("--delete asks before it deletes, and nobody is here to answer: add --yes")
-    if not typer.confirm(question):
-        raise RefusedError("nothing was stopped or deleted")
 
 
 def status(ctx: typer.Context, as_json: Json = False) -> None:

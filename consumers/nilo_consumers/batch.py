@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+# Rows may be large: so many bytes of them in memory are enough for a file or a transaction.
+HELD_BYTES = 64 * 1024 * 1024
 PARTITION, OFFSET = "kafka_partition", "kafka_offset"
 ORIGIN = (pa.field(PARTITION, pa.int32(), False), pa.field(OFFSET, pa.int64(), False))
 
@@ -35,10 +38,36 @@ class Batch:
         """What is left when a store already holds each partition up to `stored`."""
         known = {p: stored.get(p, span.start) for p, span in self.spans.items()}
         left = {p: Span(max(known[p], s.start), s.end) for p, s in self.spans.items()}
-        left = {p: span for p, span in left.items() if span.start < span.end}
-        if left == dict(self.spans):
+        return self._only(left)
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """Two batches with half of the rows each (at least two), by partition, then offset."""
+        partitions = self.rows[PARTITION].to_numpy()
+        offsets = self.rows[OFFSET].to_numpy()
+        middle = np.lexsort((offsets, partitions))[len(offsets) // 2]
+        cut = int(partitions[middle]), int(offsets[middle])
+        return self._only(_before(self.spans, *cut)), self._only(_behind(self.spans, *cut))
+
+    def without_rows(self) -> Batch:
+        """The same stretches with no rows."""
+        return Batch(self.topic, self.rows.slice(0, 0), self.spans)
+
+    def _only(self, spans: Mapping[int, Span]) -> Batch:
+        kept = {p: span for p, span in spans.items() if span.start < span.end}
+        if kept == dict(self.spans):
             return self
-        return Batch(self.topic, self.rows.filter(_inside(left)), left)
+        return Batch(self.topic, self.rows.filter(_inside(kept)), kept)
+
+
+def _before(spans: Mapping[int, Span], partition: int, offset: int) -> dict[int, Span]:
+    """What lies before an offset of a partition: all of lower partitions, nothing of higher."""
+    lower = {p: span for p, span in spans.items() if p < partition}
+    return lower | {partition: Span(spans[partition].start, offset)}
+
+
+def _behind(spans: Mapping[int, Span], partition: int, offset: int) -> dict[int, Span]:
+    higher = {p: span for p, span in spans.items() if p > partition}
+    return {partition: Span(offset, spans[partition].end)} | higher
 
 
 def _inside(spans: Mapping[int, Span]) -> pc.Expression:
@@ -60,10 +89,11 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Policy:
-    """When held rows are written: at so many rows, or so many seconds after the first."""
+    """When held rows are written: at so many rows or bytes, or so many seconds after the first."""
 
     rows: int
     seconds: float
+    size: int = HELD_BYTES
 
 
 @dataclass
@@ -79,6 +109,7 @@ class Holding:
     clock: Callable[[], float]
     _chunks: list[Chunk] = field(default_factory=list)
     _rows: int = 0
+    _size: int = 0
     _since: float = 0.0
 
     def add(self, chunk: Chunk) -> bool:
@@ -87,6 +118,7 @@ class Holding:
             self._since = self.clock()
         self._chunks.append(chunk)
         self._rows += chunk.rows.num_rows
+        self._size += chunk.rows.nbytes
         return self.due()
 
     def due(self) -> bool:
@@ -94,11 +126,11 @@ class Holding:
         if not self._chunks:
             return False
         old = self.clock() - self._since >= self.policy.seconds
-        return old or self._rows >= self.policy.rows
+        return old or self._rows >= self.policy.rows or self._size >= self.policy.size
 
     def take(self) -> Batch | None:
         """The batch to write, which is then no longer held; None when nothing is held."""
-        chunks, self._chunks, self._rows = self._chunks, [], 0
+        chunks, self._chunks, self._rows, self._size = self._chunks, [], 0, 0
         if not chunks:
             return None
         spans: dict[int, Span] = {}

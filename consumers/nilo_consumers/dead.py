@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from nilo_consumers.decoding import DeadLetter
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.dead_letters import Header, dead_letter_headers, dead_letter_topic
-from nilo_schemas.errors import UnreachableError
+from nilo_schemas.errors import Reason, UnreachableError
 from nilo_schemas.settings import Settings
 
 DELIVERY_LIMIT = 30.0  # seconds
@@ -26,6 +26,7 @@ class DeadLetters:
             kafka_config(settings, enable_idempotence=True, compression_type="lz4")
             | {
                 "message.max.bytes": _LARGEST,
+                "log_level": 0,  # what is not delivered raises
                 "delivery.timeout.ms": int(DELIVERY_LIMIT * 1000),
             }
         )
@@ -56,21 +57,23 @@ class DeadLetters:
         message = letter.message
         self._producer.produce(
             dead_letter_topic(letter.topic, self._prefix),
-            key=message.key(),
-            value=message.value() if whole else None,
+            key=message.key() if message else None,
+            value=message.value() if message and whole else None,
             headers=self._headers(letter, whole=whole),
             on_delivery=delivered,
         )
 
     def _headers(self, letter: DeadLetter, *, whole: bool) -> Any:
         note = "" if whole else " (too large to be copied: the value is at its origin only)"
+        if letter.message is None:
+            note = " (its message was deleted by retention before it could be copied)"
         return dead_letter_headers(
-            _list(letter.message.headers()),
+            _list(letter.message.headers() if letter.message else None),
             topic=letter.topic,
             partition=letter.partition,
             offset=letter.offset,
             connector=self._connector,
-            stage="VALUE_CONVERTER",
+            stage="TASK_PUT" if letter.reason is Reason.REFUSED else "VALUE_CONVERTER",
             reason=letter.reason,
             detail=letter.detail + note,
         )

@@ -21,12 +21,15 @@ TopicPart = tuple[str, int]
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A message that did not decode, where it came from, and why."""
+    """A message that did not decode or that a store refused, where it came from, and why.
+
+    `message` None: it could not be read once more.
+    """
 
     topic: str
     partition: int
     offset: int
-    message: Message
+    message: Message | None
     reason: Reason
     detail: str
 

@@ -2,63 +2,30 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
-from deltalake.exceptions import DeltaError, DeltaProtocolError, SchemaMismatchError
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
 from nilo_consumers.batch import Batch, Policy
 from nilo_consumers.decoding import TopicPart, record_of
-from nilo_consumers.errors import StoreRefusedError, StoreUnavailableError
+from nilo_consumers.lake import made_table, translated, with_date, writer_properties
 from nilo_consumers.postgres import check_not_behind, final_windows
 from nilo_consumers.sink import Offsets
-from nilo_consumers.tables import WINDOWS, stored_schema, table_name, time_column
+from nilo_consumers.tables import WINDOWS
 from nilo_schemas.settings import Settings
-
-EVENT_DATE = "event_date"
-_WRITER = WriterProperties(compression="ZSTD")
-_INVALID = "Invalid data found"  # deltalake has no error class of its own for it
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-
-
-@contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Raise deltalake's errors as ours, marked transient or not."""
-    try:
-        yield
-    except (SchemaMismatchError, DeltaProtocolError, pa.ArrowInvalid) as error:
-        raise StoreRefusedError(f"the lake refuses {doing}: {_line(error)}") from error
-    except (DeltaError, OSError) as error:
-        if _INVALID in str(error):
-            raise StoreRefusedError(f"the lake refuses {doing}: {_line(error)}") from error
-        # Lost races between writers are among them: the next try sees what the winner wrote.
-        raise StoreUnavailableError(f"the lake fails {doing}: {_line(error)}") from error
-
-
-def _line(error: Exception) -> str:
-    # deltalake shows the rows themselves behind the first sentences: they stay out of logs.
-    text = _COLOUR.sub("", str(error)).split("Preview of invalid data")[0]
-    return " ".join(text.replace("↳", "").split())
-
-
-def table_location(settings: Settings, topic: str) -> str:
-    """Folder or URL of a topic's Delta table; `topic` without prefix."""
-    return f"{settings.lake_location.rstrip('/')}/{table_name(topic)}"
 
 
 class DeltaSink:
     """One Delta table per topic under `settings.lake_location`; see `Sink` for the contract."""
 
     name = "parquet"
-    policy = Policy(rows=100_000, seconds=5.0)
     look_back: timedelta | None = None
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._prefix = settings, settings.topic_prefix
+        self.policy = Policy(rows=settings.lake_rows, seconds=settings.lake_seconds)
         self._tables: dict[str, DeltaTable] = {}
 
     def connect(self, parts: Collection[TopicPart]) -> Offsets:
@@ -66,7 +33,7 @@ class DeltaSink:
         offsets: dict[TopicPart, int] = {}
         for topic in sorted({topic for topic, _ in parts}):
             with translated(f"opening {topic}"):
-                self._tables[topic] = self._open(topic)
+                self._tables[topic] = made_table(self._settings, record_of(topic, self._prefix))
             numbers = [partition for name, partition in parts if name == topic]
             for partition, offset in self._stored(topic, numbers).items():
                 offsets[topic, partition] = offset
@@ -96,18 +63,6 @@ class DeltaSink:
         """Nothing is held open."""
         self._tables.clear()
 
-    def _open(self, topic: str) -> DeltaTable:
-        location = table_location(self._settings, topic.removeprefix(self._prefix))
-        if not DeltaTable.is_deltatable(location):
-            schema = stored_schema(record_of(topic, self._prefix))
-            DeltaTable.create(
-                location,
-                schema.append(pa.field(EVENT_DATE, pa.date32(), False)),
-                mode="ignore",
-                partition_by=[EVENT_DATE],
-            )
-        return DeltaTable(location)
-
     def _app(self, topic: str, partition: int) -> str:
         return f"{self.name}:{topic}:{partition}"
 
@@ -118,9 +73,7 @@ class DeltaSink:
 
     def _rows(self, batch: Batch) -> pa.Table:
         topic = batch.topic.removeprefix(self._prefix)
-        rows = final_windows(batch.rows) if topic == WINDOWS else batch.rows
-        dates = rows.column(time_column(topic)).cast(pa.timestamp("us")).cast(pa.date32())
-        return rows.append_column(pa.field(EVENT_DATE, pa.date32(), False), dates)
+        return with_date(topic, final_windows(batch.rows) if topic == WINDOWS else batch.rows)
 
     def _commit(self, table: DeltaTable, batch: Batch, rows: pa.Table) -> None:
         offsets = [
@@ -133,6 +86,8 @@ class DeltaSink:
             rows,
             mode="append",
             schema_mode=None if known.issuperset(rows.column_names) else "merge",
-            writer_properties=_WRITER,
+            writer_properties=writer_properties(
+                batch.topic.removeprefix(self._prefix), rows.num_rows
+            ),
             commit_properties=CommitProperties(app_transactions=offsets),
         )

@@ -10,32 +10,29 @@ from typing import LiteralString
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
+from prometheus_client import CollectorRegistry
 from psycopg import sql
 
 from nilo_consumers.batch import Batch, Policy
 from nilo_consumers.csv_text import csv_text
 from nilo_consumers.decoding import TopicPart, record_of
-from nilo_consumers.errors import StoreMovedError, StoreRefusedError, StoreUnavailableError
-from nilo_consumers.sink import Offsets
-from nilo_consumers.tables import (
-    STORED_AT,
-    WINDOWS,
-    add_column,
-    create_table,
-    stored_schema,
-    table_name,
+from nilo_consumers.errors import (
+    RowsRefusedError,
+    StoreMovedError,
+    StoreRefusedError,
+    StoreUnavailableError,
 )
-from nilo_schemas.record import Record
+from nilo_consumers.postgres_days import Days, days_of
+from nilo_consumers.postgres_maintenance import Maintenance
+from nilo_consumers.postgres_migrations import lock_shared, migrate, migrations
+from nilo_consumers.postgres_tables import make_tables
+from nilo_consumers.sink import Offsets
+from nilo_consumers.tables import STORED_AT, WINDOWS, table_name, time_column
 from nilo_schemas.settings import Settings
 
 OFFSETS = "sink_offsets"
 CONNECT_LIMIT = 10  # seconds
-_TABLES_LOCK = 0x6E696C6F  # one number for all: "nilo"
 _COPY_PIECE = 1 << 20  # bytes
-_CREATE_OFFSETS = """
-    CREATE TABLE IF NOT EXISTS {} (
-        sink text, topic text, partition integer, next_offset bigint NOT NULL,
-        PRIMARY KEY (sink, topic, partition))"""
 
 
 @contextmanager
@@ -45,57 +42,98 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise StoreUnavailableError(f"PostgreSQL fails {doing}: {_line(error)}") from error
+    except psycopg.errors.UniqueViolation as error:
+        raise StoreMovedError(
+            f"PostgreSQL holds rows already while {doing}, which its offsets do not say "
+            f"({_line(error)}): its table {OFFSETS} was set back or emptied"
+        ) from error
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        raise RowsRefusedError(f"PostgreSQL refuses rows {doing}: {_line(error)}") from error
     except psycopg.Error as error:
         raise StoreRefusedError(f"PostgreSQL refuses {doing}: {_line(error)}") from error
 
 
 def _line(error: psycopg.Error) -> str:
-    return " ".join(str(error).split())
+    # Of what a server says, only the first line: the rest shows rows, which stay out of logs.
+    return " ".join((error.diag.message_primary or str(error)).split())
 
 
 class PostgresSink:
-    """One table per topic under `settings.database_schema`; see `Sink` for the contract."""
+    """One table per topic under `settings.database_schema`; see `Sink` for the contract.
+
+    Args:
+        settings: where the database is, and for how long its days are hot.
+        registry: where the maintenance counts its failures.
+    """
 
     name = "postgres"
     policy = Policy(rows=50_000, seconds=0.5)
     look_back: timedelta | None = None
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, registry: CollectorRegistry | None = None) -> None:
         self._url, self._schema = settings.database(), settings.database_schema
         self._prefix = settings.topic_prefix
+        self._days = Days(settings)
+        self._maintenance = Maintenance(settings, self._open, registry)
         self._connection: psycopg.Connection | None = None
 
     def connect(self, parts: Collection[TopicPart]) -> Offsets:
         """Connect anew, make what is missing of the tables, read the offsets."""
-        self.close()
+        self._disconnect()
         topics = sorted({topic for topic, _ in parts})
+        records = [record_of(topic, self._prefix) for topic in topics]
         with translated("connecting"):
-            self._connection = psycopg.connect(
-                self._url, connect_timeout=CONNECT_LIMIT, application_name="nilo-sink-postgres"
-            )
-            with self._connection.transaction():
-                self._make_tables([record_of(topic, self._prefix) for topic in topics])
-            with self._connection.transaction():
-                return self._read_offsets(topics)
+            self._connection = self._open()
+            migrate(self._connection, self._schema, migrations())
+            make_tables(self._connection, self._schema, records)
+            self._days.load(self._connection, [record.kafka_topic for record in records])
+            offsets = self._read_offsets(topics)
+        self._maintenance.start()
+        return offsets
 
     def write(self, batch: Batch) -> int:
         """Store a batch.
 
-        1. lock the offsets of the batch's partitions
-        2. leave out what is stored already
-        3. copy the rows
-        4. move the offsets, and commit all of it
+        1. make the partitions of its days, where they are hot and missing
+        2. lock the offsets of the batch's partitions
+        3. leave out what is stored already
+        4. copy the rows
+        5. move the offsets, and commit all of it
         """
+        with translated(f"writing {batch.topic}"):
+            self._make_days(batch)  # 1
+            try:
+                return self._store(batch)
+            except psycopg.errors.CheckViolation:
+                # Another process made a day while COPY was about to put its rows into DEFAULT.
+                return self._store(batch, alone=True)
+
+    def _store(self, batch: Batch, *, alone: bool = False) -> int:
+        """Steps 2 to 5; `alone`: while nobody makes a day."""
         connection = self._connected()
-        with translated(f"writing {batch.topic}"), connection.transaction():
-            stored = self._lock_offsets(batch)  # 1
-            left = batch.beyond(stored)  # 2
-            rows = self._copy(left) if left.rows.num_rows else 0  # 3
-            self._move_offsets(left)  # 4
+        with connection.transaction():
+            if alone:
+                lock_shared(connection)
+            stored = self._lock_offsets(batch)  # 2
+            left = batch.beyond(stored)  # 3
+            rows = self._copy(left) if left.rows.num_rows else 0  # 4
+            self._move_offsets(left)  # 5
         return rows
 
     def close(self) -> None:
-        """Close the connection; what was not committed is undone by the server."""
+        """End the maintenance and the connection; the server undoes what was not committed."""
+        self._maintenance.stop()
+        self._disconnect()
+
+    def _open(self) -> psycopg.Connection:
+        return psycopg.connect(
+            self._url,
+            autocommit=True,
+            connect_timeout=CONNECT_LIMIT,
+            application_name="nilo-sink-postgres",
+        )
+
+    def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -113,34 +151,10 @@ class PostgresSink:
     def _in_schema(self, statement: LiteralString) -> sql.Composed:
         return sql.SQL(statement).format(sql.Identifier(self._schema, OFFSETS))
 
-    def _make_tables(self, wanted: Sequence[type[Record]]) -> None:
-        # Several sinks start at once, and CREATE ... IF NOT EXISTS alone loses that race.
-        self._execute(sql.SQL("SELECT pg_advisory_xact_lock(%s)"), [_TABLES_LOCK])
-        self._execute(
-            sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(self._schema))
-        )
-        self._execute(self._in_schema(_CREATE_OFFSETS))
-        existing = self._existing_columns()
-        for record in wanted:
-            for statement in self._missing(record, existing.get(table_name(record.kafka_topic))):
-                self._execute(statement)
-
-    def _missing(self, record: type[Record], columns: set[str] | None) -> Iterator[sql.Composed]:
-        if columns is None:
-            yield from create_table(self._schema, record)
-            return
-        for name in stored_schema(record).names:
-            if name not in columns:
-                yield from add_column(self._schema, record, name)
-
-    def _existing_columns(self) -> dict[str, set[str]]:
-        found: dict[str, set[str]] = {}
-        query = sql.SQL(
-            "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = %s"
-        )
-        for table, column in self._execute(query, [self._schema]):
-            found.setdefault(table, set()).add(column)
-        return found
+    def _make_days(self, batch: Batch) -> None:
+        topic = batch.topic.removeprefix(self._prefix)
+        days = days_of(batch.rows.column(time_column(topic)))
+        self._days.prepare(self._connected(), topic, days)
 
     def _read_offsets(self, topics: Sequence[str]) -> Offsets:
         query = self._in_schema(

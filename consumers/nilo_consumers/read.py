@@ -9,13 +9,13 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
 from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from nilo_consumers import delta, postgres
+from nilo_consumers import postgres
 from nilo_consumers.batch import OFFSET, PARTITION
+from nilo_consumers.lake import existing_table, translated
 from nilo_consumers.tables import STORED_AT, WINDOWS, table_name
 from nilo_schemas.arrow import arrow_schema
 from nilo_schemas.results import MetricWindow
@@ -59,10 +59,10 @@ def count_parquet(
 
     Arguments as in `count_postgres`; raises StoreUnavailableError when the lake does not answer.
     """
-    table = _table(settings, topic)
+    table = existing_table(settings, topic.removeprefix(settings.topic_prefix))
     if table is None:
         return 0
-    with delta.translated("counting"):
+    with translated("counting"):
         dataset = table.to_pyarrow_dataset()
         wanted = None if ranges is None else _in_ranges(ranges)
         if not distinct:
@@ -126,11 +126,11 @@ def windows_parquet(
     as_of: datetime | None = None,
 ) -> list[MetricWindow]:
     """As `windows_postgres`, from the Delta table."""
-    table = _table(settings, WINDOWS)
+    table = existing_table(settings, WINDOWS)
     if table is None:
         return []
     wanted = _filter(metric, window, since, until, as_of)
-    with delta.translated("reading windows"):
+    with translated("reading windows"):
         names = arrow_schema(MetricWindow).names
         rows = table.to_pyarrow_dataset().to_table(columns=names, filter=wanted)
     asked = set((dimensions or {}).items())
@@ -202,12 +202,6 @@ def _filter(
 
 def _time(value: datetime) -> pa.Scalar:
     return pa.scalar(value, pa.timestamp("us", "UTC"))
-
-
-def _table(settings: Settings, topic: str) -> DeltaTable | None:
-    location = delta.table_location(settings, topic.removeprefix(settings.topic_prefix))
-    with delta.translated(f"opening {location}"):
-        return DeltaTable(location) if DeltaTable.is_deltatable(location) else None
 
 
 def _select(

@@ -87,7 +87,7 @@ def _topics(name: str) -> list[str]:
 def _sink(name: str, settings: Settings, metrics: SinkMetrics) -> tuple[Sink, list[Work]]:
     """The sink of a name, and what is to be asked of Kafka beside it."""
     if name == "postgres":
-        return PostgresSink(settings), []
+        return PostgresSink(settings, metrics.registry), []
     if name == "parquet":
         return DeltaSink(settings), []
     if name == "influx":

@@ -6,43 +6,36 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from nilo_consumers.backoff import Backoff
 from nilo_consumers.batch import Batch, Holding
 from nilo_consumers.dead import DeadLetters
 from nilo_consumers.decoding import DeadLetter, Decoder, TopicPart, by_partition
 from nilo_consumers.group import TERMINAL, consumer_config, refused
 from nilo_consumers.metrics import SinkMetrics
 from nilo_consumers.positions import starts
+from nilo_consumers.refused import RefusedRows
 from nilo_consumers.sink import Sink
-from nilo_schemas.errors import NiloError
+from nilo_consumers.staying import FETCH, POLL, PartitionsLostError, Staying, StoppedError
+from nilo_consumers.writer import Writer
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
 
-FETCH = 10_000  # messages
-POLL = 0.1  # seconds
 LAG_EVERY = 1.0  # seconds
-T = TypeVar("T")
+TELL_EVERY = 10.0  # seconds, of the same trouble with the brokers
 log = logging.getLogger(__name__)
 
 
-class _PartitionsLostError(Exception):
-    """The partitions of the work in hand belong to another process now: drop it."""
-
-
-class _StoppedError(Exception):
-    """The sink is to stop while it waits for a store that fails."""
-
-
 class Runner:
-    """Runs one sink until `stop` is set; one thread, which is the caller's.
+    """Runs one sink until `stop` is set: one thread, the caller's, reads; the sink has its own.
 
-    Whatever a rebalance takes away is dropped unwritten: its offsets are not in the store, so the
-    next owner reads it again.
+    While a batch is written the next one is read and decoded, and no more than that. Whatever a
+    rebalance takes away is dropped: its offsets are not in the store, so the next owner reads it
+    again; and what the sink's thread still writes of it, that owner finds in the store.
     """
 
     def __init__(
@@ -60,13 +53,14 @@ class Runner:
         self._consumer = Consumer(consumer_config(settings, sink.name))
         self._decoder = Decoder(settings.topic_prefix, Registry(settings).schema)
         self._dead = DeadLetters(settings, sink.name)
+        self._writer = Writer(sink, RefusedRows(settings, sink.name, metrics).bury)
+        self._staying = Staying(sink.name, self._consumer, stop, metrics)
         self._held: dict[str, Holding] = {}
+        self._under_way: tuple[Batch, Future[int]] | None = None
         self._positions: dict[TopicPart, int] = {}
         self._stored: dict[TopicPart, int] = {}
         self._assigned: list[TopicPartition] | None = None
-        self._overflow: list[Message] = []
-        self._epoch = 0
-        self._broken = False
+        self._told: tuple[str, float] = ("", 0.0)
         self._ready = False
         self._lag_at = 0.0
 
@@ -87,12 +81,12 @@ class Runner:
             raise refused(error.args[0]) from error
         finally:
             self._consumer.close()
-            self._sink.close()
+            self._writer.close()
 
     def _attempt(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except (_PartitionsLostError, _StoppedError):
+        except (PartitionsLostError, StoppedError):
             self._forget()
 
     def _turn(self) -> None:
@@ -100,6 +94,8 @@ class Runner:
         self._position()
         for part, messages in by_partition(self._read(POLL)).items():
             self._accept(part, messages)
+        if self._under_way and self._under_way[1].done():
+            self._settle()
         for holding in list(self._held.values()):
             if holding.due():
                 self._flush(holding)
@@ -108,7 +104,7 @@ class Runner:
     # Reading
 
     def _read(self, timeout: float) -> list[Message]:
-        messages, self._overflow = self._overflow, []
+        messages = self._staying.overflow()
         messages += self._consumer.consume(FETCH, 0 if messages else timeout)
         good = [message for message in messages if message.error() is None]
         if len(good) < len(messages):
@@ -120,14 +116,20 @@ class Runner:
         for error in errors:
             if error.fatal() or error.code() in TERMINAL:
                 raise refused(error)
-            log.warning("sink %s: %s", self._sink.name, error.str())
+            self._tell(error.str())
+
+    def _tell(self, trouble: str) -> None:
+        before, now = self._told, time.monotonic()
+        if trouble != before[0] or now - before[1] >= TELL_EVERY:
+            self._told = trouble, now
+            log.warning("sink %s: %s", self._sink.name, trouble)
 
     def _accept(self, part: TopicPart, messages: list[Message]) -> None:
         """Decode the messages of one partition, deliver its dead letters, hold its rows."""
         start = self._positions.get(part)
         if start is None or (messages[0].offset() or 0) < start:
             return
-        chunk, dead = self._retried(lambda: self._decoder.chunk(part, start, messages))
+        chunk, dead = self._staying.retried(lambda: self._decoder.chunk(part, start, messages))
         self._bury(dead)
         self._positions[part] = chunk.span.end
         self._metrics.consumed(part[0], len(messages))
@@ -140,7 +142,7 @@ class Runner:
     def _bury(self, dead: list[DeadLetter]) -> None:
         # A sink that looks back reads the same messages at each start: it would bury them again.
         if dead and self._sink.look_back is None:
-            self._retried(lambda: self._dead.send(dead))
+            self._staying.retried(lambda: self._dead.send(dead))
         for letter in dead:
             self._metrics.dead(letter.topic, letter.reason)
 
@@ -149,29 +151,34 @@ class Runner:
     def _flush_all(self) -> None:
         for holding in list(self._held.values()):
             self._flush(holding)
+        self._settle()
 
     def _flush(self, holding: Holding) -> None:
-        """Write what is held of one topic.
+        """Begin to write what is held of one topic, once the write before it is done."""
+        self._settle()
+        batch = holding.take()
+        if batch is not None:
+            self._under_way = batch, self._writer.write(batch, self._positions)
 
-        1. rows and offsets into the store, tried until it takes them
+    def _settle(self) -> None:
+        """End the write under way, if there is one.
+
+        1. rows and offsets are in the store, tried until it takes them
         2. the group's offsets, for tools that show lag; the truth is in the store
         """
-        batch = holding.take()
-        if batch is None:
+        if self._under_way is None:
             return
-        rows = self._retried(lambda: self._write(batch))  # 1
+        batch, first = self._under_way
+        self._under_way = None
+        begun = [first]
+
+        def written() -> int:
+            future = begun.pop() if begun else self._writer.write(batch, self._positions)
+            return self._staying.result(future)
+
+        rows = self._staying.retried(written)  # 1
         self._metrics.stored(batch.topic, rows)
         self._commit(batch)  # 2
-
-    def _write(self, batch: Batch) -> int:
-        if self._broken:
-            self._sink.connect(list(self._positions))
-            self._broken = False
-        try:
-            return self._sink.write(batch)
-        except NiloError:
-            self._broken = True
-            raise
 
     def _commit(self, batch: Batch) -> None:
         offsets = [TopicPartition(batch.topic, p, span.end) for p, span in batch.spans.items()]
@@ -183,48 +190,6 @@ class Runner:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
             log.info("group offsets not committed: %s", error.args[0].str())
-
-    # Trying again
-
-    def _retried(self, work: Callable[[], T]) -> T:
-        """The result of `work`, tried until it is there; the consumer stays in the group meanwhile.
-
-        Raises:
-            _PartitionsLostError: a rebalance took the partitions away meanwhile.
-            _StoppedError: the sink is to stop and the last try failed.
-            NiloError: a terminal error.
-        """
-        backoff, failed = Backoff(), False
-        while True:
-            try:
-                result = work()
-            except NiloError as error:
-                if not error.transient:
-                    raise
-                failed = True
-                self._wait(backoff.next(), error)
-            else:
-                if failed:
-                    self._resume()
-                return result
-
-    def _wait(self, seconds: float, error: NiloError) -> None:
-        self._metrics.trouble = str(error)
-        log.warning("sink %s waits %.1f s: %s", self._sink.name, seconds, error)
-        if self._stop.is_set():
-            raise _StoppedError
-        epoch = self._epoch
-        self._consumer.pause(self._consumer.assignment())
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0 and not self._stop.is_set():
-            # Polling keeps us in the group; a message that came in spite of the pause is kept.
-            self._overflow += self._consumer.consume(FETCH, min(POLL, left))
-            if self._epoch != epoch:
-                raise _PartitionsLostError
-
-    def _resume(self) -> None:
-        self._metrics.trouble = None
-        self._consumer.resume(self._consumer.assignment())
 
     # Partitions
 
@@ -240,9 +205,9 @@ class Runner:
 
     def _forget(self) -> None:
         """Drop all that is read and not written."""
-        self._epoch += 1
+        self._staying.forget()
         self._held.clear()
-        self._overflow.clear()
+        self._under_way = None
         self._positions.clear()
         self._stored.clear()
         self._metrics.forget_lag()
@@ -252,20 +217,22 @@ class Runner:
         if self._assigned is None:
             return
         parts = [(part.topic, part.partition) for part in self._assigned]
-        found = self._retried(lambda: self._starts(parts))
+        found = self._staying.retried(lambda: self._starts(parts))
         self._assigned = None
         self._positions, self._stored = dict(found), dict(found)
         self._consumer.assign([TopicPartition(*part, offset) for part, offset in found.items()])
-        self._resume()
-        self._broken = False
+        # A partition that was paused when it was taken away and comes back is paused still.
+        self._consumer.resume(self._consumer.assignment())
         if not self._ready:
+            self._metrics.trouble = None
             self._ready = True
             self._on_ready()
 
     def _starts(self, parts: list[TopicPart]) -> dict[TopicPart, int]:
         back = self._sink.look_back
         since = None if back is None else datetime.now(UTC) - back
-        return starts(self._consumer, parts, self._sink.connect(parts), since)
+        stored = self._staying.result(self._writer.connect(parts))
+        return starts(self._consumer, parts, stored, since)
 
     def _report_lag(self) -> None:
         if time.monotonic() - self._lag_at < LAG_EVERY:

@@ -15,6 +15,8 @@ Offsets = Mapping[TopicPart, int]
 class Sink(Protocol):
     """Where batches go. The runner owns Kafka; the sink owns its store and the offsets in it.
 
+    All calls come from one thread, one after another.
+
     What the runner does with an outcome:
     - `connect` returns: it starts each assigned partition at the offset of the store, and a
       partition that the store does not know at the beginning, or `look_back` ago when that is set.
@@ -22,6 +24,8 @@ class Sink(Protocol):
     - either raises an error marked transient: it pauses its partitions, stays in the group,
       waits, connects anew and gives the same batch again. `write` must therefore
       skip what is stored already.
+    - `write` raises RowsRefusedError: it cuts the batch into halves until the rows at fault are
+      found, and makes dead letters of them. The store must be as before the call.
     - either raises anything else: it leaves the group and raises the error. Nothing is committed.
     """
 

@@ -35,7 +35,7 @@ def dead_letter_headers(
 
     Args:
         connector: the program that gave up on it, such as `processors` or `postgres`.
-        stage: what it was doing: `VALUE_CONVERTER` or `SINK`, in Kafka Connect's words.
+        stage: what it was doing: `VALUE_CONVERTER` or `TASK_PUT`, in Kafka Connect's words.
         failed_at: when it first failed (default: now).
     """
     failed_at = failed_at or datetime.now(UTC)

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     INVALID = "invalid"
     LATE = "late"
     FUTURE = "future"
+    REFUSED = "refused"
 
 
 class DecodeError(NiloError):

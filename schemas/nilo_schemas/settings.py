@@ -95,6 +95,23 @@ class Settings(BaseModel):
     database_schema: str = Field(
         default="nilo", pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="schema of our tables"
     )
+    hot_days: int = Field(
+        default=30,
+        ge=1,
+        le=3650,
+        description="days before today that PostgreSQL holds in partitions of their own",
+    )
+    hot_days_by_topic: str = Field(
+        default="",
+        pattern=r"^([\w.-]+=[1-9]\d{0,2}(,[\w.-]+=[1-9]\d{0,2})*)?$",
+        description="other numbers of hot days: `events.llm=7,metrics.windows=400`",
+    )
+    maintenance_every: float = Field(
+        default=60.0,
+        ge=0,
+        description="seconds between rounds of the PostgreSQL sink's maintenance, which makes days "
+        "ahead and refreshes views; 0: none",
+    )
     lake: str | None = Field(
         default=None, description="folder or URL of the Delta Lake tables (default: HOME/lake)"
     )
@@ -119,6 +136,12 @@ class Settings(BaseModel):
         ge=1,
         description="series that a metric may have in one window on /metrics; windows of the rest "
         "are counted and left out",
+    )
+    lake_seconds: float = Field(
+        default=5.0, gt=0, description="seconds after which events are written into the lake"
+    )
+    lake_rows: int = Field(
+        default=100_000, ge=1, description="events of a topic that are written without waiting"
     )
     catalogue: Path | None = Field(
         default=None, description="folder of your own metrics, laid over the shipped ones"
@@ -206,6 +229,11 @@ class Settings(BaseModel):
     def lake_location(self) -> str:
         """Folder or URL of the Delta Lake tables."""
         return self.lake or str(self.home / "lake")
+
+    def own_hot_days(self) -> dict[str, int]:
+        """The hot days of the topics (without prefix) that have a number of their own."""
+        pairs = (pair.split("=") for pair in self.hot_days_by_topic.split(",") if pair)
+        return {topic: int(days) for topic, days in pairs}
 
     def source(self, name: str) -> str:
         """Where the value of a setting came from, for people."""

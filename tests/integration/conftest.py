@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from nilo_consumers.delta import DeltaSink
-from nilo_consumers.postgres import PostgresSink
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings, load_settings
 from nilo_schemas.topics import create_topics
@@ -51,27 +49,33 @@ def _embedded(home: Path) -> Iterator[Settings]:
 
 
 @pytest.fixture
-def settings(stack: Settings, tmp_path: Path) -> Settings:
-    """Settings of this test alone: own prefix with topics and contracts, own schema, own lake."""
+def own(stack: Settings, tmp_path: Path) -> Settings:
+    """Settings of this test alone: own prefix, without topics yet, own schema, own lake."""
     own = uuid.uuid4().hex[:8]
-    mine = stack.model_copy(
+    return stack.model_copy(
         update={
             "topic_prefix": f"t{own}.",
             "database_schema": f"t{own}",
             "lake": str(tmp_path / "lake"),
             # Events that a test did not emit would spoil its counts.
             "report_every": 0.0,
+            # The lake writes as soon as PostgreSQL does: tests need not wait for more rows.
+            "lake_seconds": 0.5,
+            "lake_rows": 50_000,
+            # Partitions are made by need all the same; the tests of the maintenance switch it on.
+            "maintenance_every": 0.0,
         }
     )
-    list(create_topics(mine))
-    list(Registry(mine).register_all())
-    return mine
 
 
 @pytest.fixture
-def prompt_lake(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lake in this process writes as soon as PostgreSQL does: tests need not wait for more rows.
+def topics(own: Settings) -> None:
+    """The topics and contracts of this test."""
+    list(create_topics(own))
+    list(Registry(own).register_all())
 
-    Sinks that are processes of their own keep the lake's own policy.
-    """
-    monkeypatch.setattr(DeltaSink, "policy", PostgresSink.policy)
+
+@pytest.fixture
+def settings(own: Settings, topics: None) -> Settings:
+    """Settings of this test alone: own prefix with topics and contracts, own schema, own lake."""
+    return own

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,10 @@ from nilo_deploy import ports
 from nilo_schemas.settings import Settings
 
 SHARED = Path(__file__).parents[3] / "shared"
+LOG_LINES = 80
+# Seconds. Two processes of tests with servers of their own share a small machine: when both work, a
+# worker alone may take half a minute to start.
+LIMIT = 180.0
 T = TypeVar("T")
 
 
@@ -32,11 +37,16 @@ def nilo(settings: Settings, *words: str, timeout: float = 120) -> subprocess.Co
 
 
 @contextmanager
-def running(settings: Settings, *words: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `nilo …` in the background; stopped by SIGTERM at the end."""
+def running(
+    settings: Settings, *words: str, log: Path, module: str = "nilo_cli"
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `nilo …`, or another module, in the background; stopped by SIGTERM at the end.
+
+    When the test fails meanwhile, the end of what the program wrote is printed for pytest to show.
+    """
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "nilo_cli", *words],
+            [sys.executable, "-m", module, *words],
             env=os.environ | settings.environment(),
             stdout=out,
             stderr=out,
@@ -44,6 +54,9 @@ def running(settings: Settings, *words: str, log: Path) -> Iterator[subprocess.P
         )
     try:
         yield process
+    except BaseException:
+        print(f"--- {log} ---", *log.read_text().splitlines()[-LOG_LINES:], sep="\n")
+        raise
     finally:
         process.terminate()
         try:
@@ -58,7 +71,16 @@ def free_port(*, row: int = 1) -> str:
     return str(ports.free_port(row=row))
 
 
-def wait_for(what: str, check: Callable[[], T | None], timeout: float = 60) -> T:
+def healthy(port: int | str) -> bool:
+    """Whether the program that serves this port says that it is ready."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def wait_for(what: str, check: Callable[[], T | None], timeout: float = LIMIT) -> T:
     """Ask until the answer is true; fail with `what` when the time is up."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:

@@ -7,10 +7,9 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from nilo_schemas.clients import kafka_config
 from nilo_schemas.results import STATE_TOPICS
 from nilo_schemas.settings import Settings
 from tests.integration.conftest import EXTERNAL
+from tests.integration.programs import healthy, wait_for
 
 pytestmark = pytest.mark.integration
 LIMIT = 60.0
@@ -262,22 +262,6 @@ def test_the_version_is_told(bare: Nilo) -> None:
     assert bare("--version").stdout.startswith("nilometer ")
 
 
-def eventually(fact: Callable[[], bool], what: str) -> None:
-    """Wait until a fact holds; fail after LIMIT seconds."""
-    deadline = time.monotonic() + LIMIT
-    while not fact():
-        assert time.monotonic() < deadline, f"not within {LIMIT:.0f} s: {what}"
-        time.sleep(0.1)
-
-
-def healthy(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
 @contextmanager
 def running(nilo: Nilo, *programs: tuple[str, ...]) -> Iterator[None]:
     """Programs that run until the end of the block; then SIGTERM, and each must exit with 0."""
@@ -293,7 +277,7 @@ def running(nilo: Nilo, *programs: tuple[str, ...]) -> Iterator[None]:
     ]
     try:
         for port in ports:
-            eventually(lambda port=port: healthy(port), f"/health at {port}")  # type: ignore[misc]  # bound
+            wait_for(f"/health at {port}", partial(healthy, port))
         yield
         for process in started:
             process.terminate()
@@ -318,7 +302,7 @@ def test_a_file_becomes_windows_in_both_stores(nilo: Nilo, tmp_path: Path) -> No
     with running(nilo, ("process",), ("sink", "postgres"), ("sink", "parquet")):
         for store in ("postgres", "parquet"):
             read = (*query, "--from", store)
-            eventually(lambda read=read: len(nilo.rows(*read)) == 6, f"windows in {store}")  # type: ignore[misc]  # bound
+            wait_for(f"windows in {store}", lambda: len(nilo.rows(*read)) == 6)  # noqa: B023  used at once
             found = nilo.rows(*read)
             assert [each["count"] for each in found] == [10] * 6
             assert [each["max"] for each in found] == [0.009, 0.019, 0.029, 0.039, 0.049, 0.059]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ from tests.integration.filling import committed, fill
 from tests.integration.programs import free_port, running, wait_for
 
 pytestmark = pytest.mark.integration
+ODD = "tests.integration.odd_worker"
 
 
 def test_a_leader_that_knows_no_partitions_asks_before_it_gives_them_out(
@@ -22,20 +20,9 @@ def test_a_leader_that_knows_no_partitions_asks_before_it_gives_them_out(
 ) -> None:
     """Else no worker has any, all say that they are well, and nothing is read."""
     fill(settings, 400)
-    with (tmp_path / "process.log").open("wb") as out:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.forgetful_worker", free_port()],
-            env=os.environ | settings.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-        )
-    try:
-        # Less than the age at which metadata is asked for anyway.
-        wait_for("the commit", lambda: committed(settings) == 400, timeout=25)
-    finally:
-        worker.kill()
-        worker.wait()
+    words = ("forgetful", "process", "--metrics-port", free_port())
+    with running(settings, *words, log=tmp_path / "process.log", module=ODD):
+        wait_for("the commit", lambda: committed(settings) == 400)
 
 
 def test_a_worker_that_is_stopped_while_the_group_joins_waits_for_nobody(
@@ -44,7 +31,8 @@ def test_a_worker_that_is_stopped_while_the_group_joins_waits_for_nobody(
     """Another one is frozen: the group would wait as long as its session lasts."""
     fill(settings, 400)
     frozen, log = tmp_path / "frozen.log", tmp_path / "stopped.log"
-    with running(settings, "process", "--metrics-port", free_port(), log=frozen) as other:
+    words = ("patient", "process", "--metrics-port", free_port())
+    with running(settings, *words, log=frozen, module=ODD) as other:
         wait_for("the commit", lambda: committed(settings) == 400)
         other.send_signal(signal.SIGSTOP)
         with running(settings, "process", "--metrics-port", free_port(), log=log) as worker:

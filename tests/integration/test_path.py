@@ -101,6 +101,6 @@ def test_a_killed_worker_goes_on_where_its_state_ends(settings: Settings, tmp_pa
             whole = sum(w.count for w in found.values()) >= 10_000
             return found if whole and all(w.final for w in found.values()) else None
 
-        found = wait_for("all windows final", closed, timeout=90)
+        found = wait_for("all windows final", closed)
 
     assert {start: w.count for start, w in found.items()} == {int(s): n for s, n in wanted}

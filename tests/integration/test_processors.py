@@ -16,7 +16,7 @@ from nilo_schemas.codec import encode
 from nilo_schemas.families import LlmEvent
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
-from tests.integration.programs import free_port, running, wait_for
+from tests.integration.programs import free_port, healthy, running, wait_for
 from tests.integration.windows import newest_windows, read_topic
 
 pytestmark = pytest.mark.integration
@@ -125,13 +125,15 @@ def test_two_workers_share_the_partitions_and_a_stopped_one_hands_over(
     with running(settings, "process", "--metrics-port", free_port(), log=log) as first:
         emit(settings, some(0))
         wait_for("the first windows", lambda: sum(calls(settings).values()) == 2000)
-        with running(settings, "process", "--metrics-port", free_port(), log=log):
+        port = free_port()
+        with running(settings, "process", "--metrics-port", port, log=log):
+            wait_for("the second worker", lambda: healthy(port))
             emit(settings, some(20))
             wait_for("both workers' windows", lambda: sum(calls(settings).values()) == 4000)
             first.send_signal(signal.SIGTERM)
             assert first.wait(30) == 0
             emit(settings, some(40))
-            wait_for("the last windows", lambda: sum(calls(settings).values()) == 6000, 90)
+            wait_for("the last windows", lambda: sum(calls(settings).values()) == 6000)
 
     assert calls(settings) == {float(start): 1000 for start in range(0, 60, 10)}
     assert letters(settings) == []

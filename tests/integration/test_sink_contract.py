@@ -18,7 +18,8 @@ from nilo_consumers import (
     delta,
 )
 from nilo_consumers.batch import ORIGIN, Batch, Span
-from nilo_consumers.delta import DeltaSink, table_location
+from nilo_consumers.delta import DeltaSink
+from nilo_consumers.lake import table_location
 from nilo_consumers.postgres import PostgresSink
 from nilo_schemas.arrow import arrow_schema
 from nilo_schemas.families import LlmEvent

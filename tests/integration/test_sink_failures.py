@@ -33,7 +33,7 @@ from tests.integration.sinking import (
     wait_count,
 )
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("prompt_lake")]
+pytestmark = pytest.mark.integration
 
 
 def fail_once(error: Exception, work: Callable[..., Any], *, after: bool) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ import duckdb
 import pytest
 from deltalake import DeltaTable
 
-from nilo_consumers.delta import table_location
+from nilo_consumers.lake import table_location
 from nilo_schemas.envelope import Severity
 from nilo_schemas.families import EvolutionEvent, GraphEvent, LlmEvent, Market, TradeEvent
 from nilo_schemas.settings import Settings
@@ -26,7 +26,7 @@ from tests.integration.sinking import (
 )
 from tests.integration.windows import read_topic
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("prompt_lake")]
+pytestmark = pytest.mark.integration
 T0 = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 
 EVERY_FIELD = [

@@ -23,7 +23,7 @@ from tests.integration.sinking import (
     sinking,
 )
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("prompt_lake")]
+pytestmark = pytest.mark.integration
 T0 = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 
 

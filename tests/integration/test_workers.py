@@ -64,13 +64,13 @@ def test_a_killed_worker_comes_back_the_windows_are_right_and_sigterm_stops_all(
     with running(settings, *words, log=log) as supervisor:
         wait_for("three workers", lambda: len(pids(log, "ready")) == 3)
         emit(settings, 0)
-        wait_for("the first windows", lambda: sum(calls(settings).values()) == 2000, 120)
+        wait_for("the first windows", lambda: sum(calls(settings).values()) == 2000)
         killed = pids(log, "ready")[2][0]
         os.kill(killed, signal.SIGKILL)
         emit(settings, 20)
         wait_for("the worker again", lambda: len(pids(log, "ready")[2]) == 2)
         emit(settings, 40)
-        wait_for("the last windows", lambda: sum(calls(settings).values()) == 6000, 120)
+        wait_for("the last windows", lambda: sum(calls(settings).values()) == 6000)
         supervisor.send_signal(signal.SIGTERM)
         assert supervisor.wait(40) == 0
 

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import fastavro
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from pydantic import Field
 
@@ -20,9 +20,7 @@ from nilo_schemas.contracts import contract, records
 from nilo_schemas.framing import frame
 from nilo_schemas.record import Part, Record, inner_type, plain_type
 
-SHORT = settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)  # a loaded machine of two cores is slow, and that is no fault of the code
+SHORT = settings(max_examples=50)
 
 text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 names = text.filter(bool)

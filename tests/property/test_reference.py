@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nilo_schemas.catalogue import Metric
@@ -16,9 +16,7 @@ from tests.property.engine_run import Run, Step, run
 from tests.property.reference import reference_refused, reference_windows
 from tests.rows import LLM, SECOND
 
-MANY = settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)  # a loaded machine of two cores is slow, and that is no fault of the code
+MANY = settings(max_examples=80)
 EXACT = 2**53
 
 

@@ -89,7 +89,7 @@ def test_csv_quotes_what_needs_it(text: str) -> None:
 @pytest.mark.parametrize("topic", records())
 def test_every_record_has_a_table(topic: str) -> None:
     statements = [part.as_string() for part in create_table("own", records()[topic])]
-    assert statements[0].startswith(f'CREATE TABLE IF NOT EXISTS "own"."{table_name(topic)}"')
+    assert statements[0].startswith(f'CREATE TABLE "own"."{table_name(topic)}"')
 
 
 def test_the_types_of_a_table() -> None:
@@ -97,7 +97,8 @@ def test_the_types_of_a_table() -> None:
     for column in (
         '"time" timestamptz NOT NULL', '"model" text,', '"cost" bigint,', '"attempt" integer,',
         '"attributes" jsonb NOT NULL', '"kafka_offset" bigint NOT NULL',
-        'PRIMARY KEY ("kafka_partition", "kafka_offset")',
+        'PRIMARY KEY ("kafka_partition", "kafka_offset", "time")',
+        'PARTITION BY RANGE ("time")',
     ):  # fmt: skip
         assert column in create
 

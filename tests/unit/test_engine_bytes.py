@@ -11,7 +11,7 @@ from functools import cache
 import pyarrow as pa
 import pyruhvro
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nilo_schemas.catalogue import Metric
@@ -23,9 +23,7 @@ from tests.property.engine_cases import METRICS
 from tests.rows import Row, call
 from tests.stages import HOUR, Message, Stage1, Stage2
 
-FEW = settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)  # a loaded machine of two cores is slow, and that is no fault of the code
+FEW = settings(max_examples=12)
 NAMES = ("calls", "duration", "hopping", "session", "users", "cost", "mixed")
 CHOSEN = {name: METRICS[name] for name in NAMES}
 PARTITIONS, EVENTS, SEEDS = (1, 4, 8), 160, 6

@@ -61,7 +61,13 @@ def test_the_wheel_holds_six_packages_and_no_tests(wheel: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["nilo_schemas/avro/*/*.avsc", "nilo_schemas/catalogue/*.yaml", "*/mappings/*.toml"]
+    "kind",
+    [
+        "nilo_schemas/avro/*/*.avsc",
+        "nilo_schemas/catalogue/*.yaml",
+        "*/mappings/*.toml",
+        "nilo_consumers/postgres_sql/*/*.sql",
+    ],
 )
 def test_the_wheel_holds_the_data_files(wheel: set[str], kind: str) -> None:
     assert [name for name in wheel if Path(name).match(kind)]

@@ -1,0 +1,22 @@
+"""Asks before something is deleted."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from nilo_cli.errors import RefusedError, UsageError
+
+
+def ask(question: str, otherwise: str) -> None:
+    """Return when a person at the terminal says yes.
+
+    Raises:
+        RefusedError: the answer is no; `otherwise` says what was not done.
+        UsageError: nobody is there to answer.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError("this asks before it deletes, and nobody is here to answer: add --yes")
+    if not typer.confirm(question):
+        raise RefusedError(otherwise)

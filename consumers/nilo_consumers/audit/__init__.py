@@ -1,0 +1,1 @@
+"""The conservation ledger: what went into Kafka against what each store holds."""

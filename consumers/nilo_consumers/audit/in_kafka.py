@@ -1,0 +1,148 @@
+"""What Kafka has: the offsets of a topic, its dead letters, and the windows that are no rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from nilo_consumers.batch import Span
+from nilo_schemas.clients import kafka_config
+from nilo_schemas.dead_letters import dead_letter_topic
+from nilo_schemas.errors import UnreachableError
+from nilo_schemas.settings import Settings
+
+LIMIT = 10.0  # seconds in which a broker must answer
+PATIENCE = 60.0  # seconds in which the next message must come
+FETCH = 10_000
+CONNECTOR, REASON = "__connect.errors.connector.name", "x-nilo-error-code"
+PARTITION, OFFSET = "__connect.errors.partition", "__connect.errors.offset"
+Messages = list[Message]
+# By connector, reason and partition: the offsets.
+DeadOffsets = dict[tuple[str, str], dict[int, list[int]]]
+
+
+class InKafka:
+    """Reads topics of one installation; names are without prefix.
+
+    All methods raise UnreachableError when the brokers do not answer.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._prefix = settings.topic_prefix
+        self._consumer = Consumer(
+            # No group is joined; librdkafka wants a name all the same.
+            kafka_config(
+                settings,
+                group_id="nilo-audit",
+                enable_auto_commit=False,
+                enable_partition_eof=True,
+                auto_offset_reset="earliest",
+            )
+            | {"log_level": 0}
+        )
+
+    def close(self) -> None:
+        """Let go of the brokers."""
+        self._consumer.close()
+
+    def bounds(self, topic: str) -> dict[int, Span]:
+        """The first and the next offset of each partition; none when the topic is not there."""
+        name = self._prefix + topic
+        with _asking(f"the offsets of {name}"):
+            found = self._consumer.list_topics(name, timeout=LIMIT).topics[name]
+            return {
+                number: Span(*self._consumer.get_watermark_offsets(
+                    TopicPartition(name, number), timeout=LIMIT
+                ))
+                for number in sorted(found.partitions)
+            }  # fmt: skip
+
+    def at(self, topic: str, when: datetime, bounds: Mapping[int, Span]) -> dict[int, int]:
+        """The first offset of each partition whose message came to Kafka at that time or later."""
+        name, stamp = self._prefix + topic, int(when.timestamp() * 1000)
+        with _asking(f"the offsets of {name} at {when}"):
+            places = [TopicPartition(name, number, stamp) for number in bounds]
+            found = self._consumer.offsets_for_times(places, timeout=LIMIT) if places else []
+        return {
+            place.partition: place.offset if place.offset >= 0 else bounds[place.partition].end
+            for place in found
+        }
+
+    def dead_letters(self, topic: str) -> DeadOffsets:
+        """The origins of the dead letters of a topic."""
+        found: DeadOffsets = {}
+        for messages in self.messages(dead_letter_topic(topic)):
+            for message in messages:
+                story = dict(_headers(message))
+                why = _text(story, CONNECTOR), _text(story, REASON)
+                offsets = found.setdefault(why, {}).setdefault(int(story[PARTITION]), [])
+                offsets.append(int(story[OFFSET]))
+        return found
+
+    def messages(self, topic: str, until: Mapping[int, int] | None = None) -> Iterator[Messages]:
+        """All messages that a topic holds now, some at a time, each time of one partition.
+
+        Args:
+            until: by partition, the offset to stop at (default: the end).
+        """
+        name, bounds = self._prefix + topic, self.bounds(topic)
+        ends = {number: span.end for number, span in bounds.items()} | dict(until or {})
+        left = {number for number, end in ends.items() if bounds[number].start < end}
+        with _asking(f"the messages of {name}"):
+            self._consumer.assign([TopicPartition(name, n, bounds[n].start) for n in left])
+            while left:
+                for number, found in _by_partition(self._some(name)).items():
+                    inside = [one for one in found if not one.error() and _at(one) < ends[number]]
+                    if len(inside) < len(found):  # it ends here, or lies behind
+                        left.discard(number)
+                    if inside:
+                        yield inside
+            self._consumer.unassign()
+
+    def _some(self, name: str) -> Messages:
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            if found := self._consumer.consume(FETCH, 0.5):
+                return found
+        raise UnreachableError(f"no message of {name} came in {PATIENCE:.0f} s")
+
+
+def _by_partition(messages: Messages) -> dict[int, Messages]:
+    found: dict[int, Messages] = {}
+    for message in messages:
+        error = message.error()
+        if error is None or error.code() == KafkaError._PARTITION_EOF:
+            found.setdefault(_int(message.partition()), []).append(message)
+    return found
+
+
+def _at(message: Message) -> int:
+    return _int(message.offset())
+
+
+def _int(value: int | None) -> int:
+    assert value is not None  # noqa: S101  a message that was received has it
+    return value
+
+
+def _headers(message: Message) -> list[tuple[str, bytes]]:
+    # The client's types also allow a dict, which only producers give.
+    found: Any = message.headers()
+    return list(found or [])
+
+
+def _text(story: Mapping[str, bytes], name: str) -> str:
+    return story.get(name, b"?").decode(errors="replace")
+
+
+@contextmanager
+def _asking(what: str) -> Iterator[None]:
+    try:
+        yield
+    except KafkaException as error:
+        raise UnreachableError(f"no broker tells {what}: {error.args[0].str()}") from error

@@ -1,0 +1,169 @@
+"""The ledger of all topics and stores, and the certificate that is made of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from nilo_consumers.audit.filtered import PROVISIONAL, REPEATED, Filtered, filtered
+from nilo_consumers.audit.in_kafka import DeadOffsets, InKafka
+from nilo_consumers.audit.in_stores import InLake, InPostgres
+from nilo_consumers.audit.ledger import Entry, entry
+from nilo_consumers.audit.spans import Spans, of_offsets
+from nilo_consumers.batch import Span
+from nilo_consumers.tables import WINDOWS
+from nilo_schemas.contracts import records
+from nilo_schemas.errors import Reason
+from nilo_schemas.settings import Settings
+
+PROCESSORS = "processors"
+_STORES: Mapping[str, type[InPostgres] | type[InLake]] = {
+    InPostgres.name: InPostgres,
+    InLake.name: InLake,
+}
+STORES = tuple(_STORES)
+
+
+@dataclass(frozen=True)
+class Range:
+    """When the messages came to Kafka that are looked at: [since, until); None: no limit."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All lines, and what concerns no line: files that are gone, and events too late to count."""
+
+    range: Range
+    entries: Sequence[Entry]
+    lost_files: Sequence[str]
+    late: Mapping[str, int]
+
+    @property
+    def clean(self) -> bool:
+        """Whether every message has its place in every store."""
+        return not self.lost_files and all(line.clean for line in self.entries)
+
+    def certificate(self) -> dict[str, Any]:
+        """The ledger as JSON types, with its SHA-256 digest: what was compared, and whether clean.
+
+        The digest is that of the other members as JSON with sorted keys and no spaces, so that a
+        certificate that was changed is found out.
+        """
+        body = {
+            "clean": self.clean,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "from": self.range.since and self.range.since.isoformat(),
+            "to": self.range.until and self.range.until.isoformat(),
+            "rows": sum(line.rows for line in self.entries),
+            "late": dict(self.late),
+            "lost_files": list(self.lost_files),
+            "entries": [line.as_json() for line in self.entries],
+        }
+        return body | {"digest": digest(body)}
+
+
+def digest(certificate: Mapping[str, Any]) -> str:
+    """The SHA-256 of a certificate's other members."""
+    body = {name: value for name, value in certificate.items() if name != "digest"}
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def reconcile(
+    settings: Settings,
+    topics: Sequence[str] | None = None,
+    *,
+    stores: Sequence[str] = STORES,
+    within: Range | None = None,
+) -> Ledger:
+    """Compare what Kafka has with what the stores hold, partition by partition.
+
+    Sinks may go on meanwhile: each store is looked at as of one moment, up to where its own
+    offsets say that it has come.
+
+    Args:
+        topics: without prefix (default: every family and the windows).
+        stores: some of STORES.
+        within: only messages that came to Kafka in this time.
+
+    Raises:
+        UnreachableError: the brokers or the registry do not answer.
+        StoreError: a store does not answer or refuses.
+    """
+    within = within or Range()
+    lake = InLake(settings)
+    asked = [lake if name == lake.name else _STORES[name](settings) for name in stores]
+    entries: list[Entry] = []
+    late: dict[str, int] = {}
+    with closing(InKafka(settings)) as kafka:
+        for topic in topics or list(records()):
+            audit = _Topic(settings, kafka, topic, within)
+            entries += [line for store in asked for line in audit.lines(store)]
+            late |= audit.late()
+    return Ledger(within, entries, lake.lost, late)
+
+
+class _Topic:
+    """One topic: what Kafka has of it, against one store after the other."""
+
+    def __init__(self, settings: Settings, kafka: InKafka, topic: str, within: Range) -> None:
+        self._settings, self._kafka, self._topic, self._within = settings, kafka, topic, within
+        self._partitions = list(kafka.bounds(topic))
+        self._dead: DeadOffsets = {}
+
+    def lines(self, store: InPostgres | InLake) -> Iterator[Entry]:
+        # In this order: a sink that goes on is ahead of what was read, never behind it.
+        held = store.held(self._topic, self._partitions)
+        asked = self._asked()
+        self._dead = self._kafka.dead_letters(self._topic)
+        windows = self._windows(asked)
+        for number, span in asked.items():
+            absent = _absent(self._dead, store.name, number)
+            if number in windows:
+                absent |= _no_rows(windows[number], store.name)
+            yield entry(
+                (self._topic, number, store.name), span, held[number], absent,
+                whole=self._within == Range(),
+            )  # fmt: skip
+
+    def late(self) -> dict[str, int]:
+        """How many events came too late for their windows; they are in the stores all the same."""
+        found = self._dead.get((PROCESSORS, Reason.LATE), {})
+        return {self._topic: sum(map(len, found.values()))} if found else {}
+
+    def _asked(self) -> dict[int, Span]:
+        bounds = self._kafka.bounds(self._topic)
+        starts = {number: span.start for number, span in bounds.items()}
+        ends = {number: span.end for number, span in bounds.items()}
+        if self._within.since:
+            starts |= self._kafka.at(self._topic, self._within.since, bounds)
+        if self._within.until:
+            ends |= self._kafka.at(self._topic, self._within.until, bounds)
+        return {n: Span(starts[n], max(starts[n], ends[n])) for n in bounds}
+
+    def _windows(self, asked: Mapping[int, Span]) -> dict[int, Filtered]:
+        if self._topic != WINDOWS:
+            return {}
+        return filtered(self._settings, self._kafka, {n: span.end for n, span in asked.items()})
+
+
+def _absent(dead: DeadOffsets, store: str, number: int) -> dict[str, Spans]:
+    """By reason, the offsets that this store's sink has made dead letters of."""
+    return {
+        reason: of_offsets(by_partition[number])
+        for (connector, reason), by_partition in dead.items()
+        if connector == store and number in by_partition
+    }
+
+
+def _no_rows(windows: Filtered, store: str) -> dict[str, Spans]:
+    found: dict[str, Spans] = {PROVISIONAL: windows.provisional}
+    return found if store == InLake.name else found | {REPEATED: windows.repeated}

@@ -1,0 +1,40 @@
+-- The tables as nilometer made them before there were migrations (commit c342160).
+CREATE TABLE IF NOT EXISTS sink_offsets (
+        sink text, topic text, partition integer, next_offset bigint NOT NULL,
+        PRIMARY KEY (sink, topic, partition));
+CREATE TABLE IF NOT EXISTS "events_chat" ("id" text NOT NULL, "type" text NOT NULL, "time" timestamptz NOT NULL, "source" text NOT NULL, "subject" text, "severity" text NOT NULL, "session_id" text, "trace_id" text, "span_id" text, "parent_span_id" text, "causation_id" text, "sample_rate" integer NOT NULL, "attributes" jsonb NOT NULL, "role" text, "chars" bigint, "tokens" bigint, "duration" bigint, "status" text NOT NULL, "error_type" text, "kafka_partition" integer NOT NULL, "kafka_offset" bigint NOT NULL, PRIMARY KEY ("kafka_partition", "kafka_offset"));
+CREATE INDEX IF NOT EXISTS "events_chat_time" ON "events_chat" USING brin ("time");
+COMMENT ON TABLE "events_chat" IS 'A step of a conversation; the words themselves stay where they are.';
+COMMENT ON COLUMN "events_chat"."id" IS 'UUIDv7; redrive and replay keep it';
+COMMENT ON COLUMN "events_chat"."time" IS 'when it happened (event time)';
+COMMENT ON COLUMN "events_chat"."source" IS 'the program: service, bot, simulation';
+COMMENT ON COLUMN "events_chat"."subject" IS 'what it is about; the partition key';
+COMMENT ON COLUMN "events_chat"."session_id" IS 'conversation, debate, run';
+COMMENT ON COLUMN "events_chat"."causation_id" IS 'id of the event that caused this';
+COMMENT ON COLUMN "events_chat"."sample_rate" IS 'this event stands for so many';
+COMMENT ON COLUMN "events_chat"."attributes" IS 'free labels; never free text of users';
+COMMENT ON COLUMN "events_chat"."duration" IS 'microseconds';
+CREATE TABLE IF NOT EXISTS "events_llm" ("id" text NOT NULL, "type" text NOT NULL, "time" timestamptz NOT NULL, "source" text NOT NULL, "subject" text, "severity" text NOT NULL, "session_id" text, "trace_id" text, "span_id" text, "parent_span_id" text, "causation_id" text, "sample_rate" integer NOT NULL, "attributes" jsonb NOT NULL, "provider" text, "model" text, "operation" text, "status" text NOT NULL, "error_type" text, "duration" bigint, "time_to_first_token" bigint, "input_tokens" bigint, "output_tokens" bigint, "cached_input_tokens" bigint, "reasoning_tokens" bigint, "cost" bigint, "attempt" integer, "fallback_from" text, "endpoint" text, "prompt_hash" text, "kafka_partition" integer NOT NULL, "kafka_offset" bigint NOT NULL, PRIMARY KEY ("kafka_partition", "kafka_offset"));
+CREATE INDEX IF NOT EXISTS "events_llm_time" ON "events_llm" USING brin ("time");
+COMMENT ON TABLE "events_llm" IS 'A call of a model: provider and operation as in OpenTelemetry''s GenAI conventions.';
+COMMENT ON COLUMN "events_llm"."id" IS 'UUIDv7; redrive and replay keep it';
+COMMENT ON COLUMN "events_llm"."time" IS 'when it happened (event time)';
+COMMENT ON COLUMN "events_llm"."source" IS 'the program: service, bot, simulation';
+COMMENT ON COLUMN "events_llm"."subject" IS 'what it is about; the partition key';
+COMMENT ON COLUMN "events_llm"."session_id" IS 'conversation, debate, run';
+COMMENT ON COLUMN "events_llm"."causation_id" IS 'id of the event that caused this';
+COMMENT ON COLUMN "events_llm"."sample_rate" IS 'this event stands for so many';
+COMMENT ON COLUMN "events_llm"."attributes" IS 'free labels; never free text of users';
+COMMENT ON COLUMN "events_llm"."operation" IS 'chat, text_completion, embeddings …';
+COMMENT ON COLUMN "events_llm"."duration" IS 'request to last token; microseconds';
+COMMENT ON COLUMN "events_llm"."time_to_first_token" IS 'microseconds';
+COMMENT ON COLUMN "events_llm"."cost" IS 'nano-dollars';
+COMMENT ON COLUMN "events_llm"."attempt" IS '1 is the first try';
+COMMENT ON COLUMN "events_llm"."fallback_from" IS 'the model that was to answer';
+CREATE TABLE IF NOT EXISTS "metrics_windows" ("metric" text NOT NULL, "unit" text NOT NULL, "window" text NOT NULL, "window_start" timestamptz NOT NULL, "window_end" timestamptz NOT NULL, "dimensions" jsonb NOT NULL, "count" bigint NOT NULL, "errors" bigint NOT NULL, "sum" double precision, "min" double precision, "max" double precision, "mean" double precision, "rate" double precision NOT NULL, "error_ratio" double precision NOT NULL, "quantiles" jsonb NOT NULL, "histogram" jsonb, "distinct" double precision, "final" boolean NOT NULL, "revision" bigint NOT NULL, "watermark" timestamptz NOT NULL, "sources" jsonb NOT NULL, "kafka_partition" integer NOT NULL, "kafka_offset" bigint NOT NULL, "stored_at" timestamptz NOT NULL, PRIMARY KEY ("metric", "window", "window_start", "dimensions", "revision"));
+CREATE INDEX IF NOT EXISTS "metrics_windows_time" ON "metrics_windows" USING brin ("window_start");
+COMMENT ON TABLE "metrics_windows" IS 'One window of one series of one metric, `[window_start, window_end)`, in the metric''s unit.';
+COMMENT ON COLUMN "metrics_windows"."window" IS 'as the catalogue writes it: 10s, 5m/1m, session 5m';
+COMMENT ON COLUMN "metrics_windows"."rate" IS 'events per second over the whole window';
+COMMENT ON COLUMN "metrics_windows"."quantiles" IS 'p50, p95 …';
+COMMENT ON COLUMN "metrics_windows"."distinct" IS 'estimate of how many values differ';
