@@ -15,7 +15,10 @@ Point = tuple[str, frozenset[tuple[str, str]], int]
 
 
 class LineServer(ThreadingHTTPServer):
-    """Points by measurement, tags and time; `answers` come first, and their lines are not kept."""
+    """Points by measurement, tags and time.
+
+    `answers` come first, and their lines are not kept; lines with `poison` in them are refused.
+    """
 
     daemon_threads = True
 
@@ -34,6 +37,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         self.server.requests.append((self.command, self.path, dict(self.headers)))
         status, headers, text = self.server.answers.pop(0) if self.server.answers else NO_CONTENT
+        if status == 204 and "poison" in body:
+            status, text = 400, b'{"code": "invalid", "message": "unable to parse it"}'
         if status == 204:
             for line in body.split("\n"):
                 key, fields = parsed(line)

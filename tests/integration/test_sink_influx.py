@@ -23,6 +23,7 @@ from nilo_schemas.settings import Settings
 from tests.integration.line_server import LineServer, line_server
 from tests.integration.programs import running, wait_for
 from tests.integration.sinking import produce, send, sinking
+from tests.integration.windows import read_topic
 from tests.window_rows import window_rows
 
 pytestmark = pytest.mark.integration
@@ -153,6 +154,18 @@ def test_a_server_that_fails_at_times_has_all_windows_at_the_end(
     with sinking("influx", at(server, settings)) as sink:
         wait_for("20 windows", lambda: len(server.points) == 20)
         wait_for("counted", lambda: sink.total("nilo_stored_events_total") == 20)
+
+
+def test_windows_that_the_store_refuses_become_dead_letters_and_the_rest_lands(
+    server: LineServer, settings: Settings
+) -> None:
+    poison = [window(n, dimensions={"model": "poison"}) for n in (0, 7, 8)]
+    send(settings, [*poison[:1], *map(window, range(20)), *poison[1:]], partition=0)
+    with sinking("influx", at(server, settings)) as sink:
+        wait_for("20 windows", lambda: len(server.points) == 20)
+        wait_for("letters", lambda: len(read_topic(settings, "dlq.metrics.windows")) == 3)
+        wait_for("counted", lambda: sink.total("nilo_dead_letters_total") == 3)
+    assert len(server.points) == 20
 
 
 def test_a_killed_sink_that_starts_again_leaves_each_window_once_in_its_last_revision(
