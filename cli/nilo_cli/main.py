@@ -12,7 +12,20 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from nilo_cli import bench, config, emit, metrics, play, schemas, stack, tail, topics, windows
+from nilo_cli import (
+    bench,
+    config,
+    emit,
+    export,
+    import_file,
+    metrics,
+    play,
+    schemas,
+    stack,
+    tail,
+    topics,
+    windows,
+)
 from nilo_cli import run as programs
 from nilo_cli.errors import UsageError
 from nilo_schemas.errors import NiloError
@@ -34,10 +47,12 @@ for command in (
     play.play,
     tail.tail,
     windows.windows,
+    export.export,
     programs.process,
     programs.sink,
 ):
     app.command()(command)
+app.command("import")(import_file.import_file)  # no name for a function of Python
 for group, name in (
     (topics, "topics"),
     (schemas, "schemas"),
@@ -72,6 +87,9 @@ def options(
     database_url: Annotated[str | None, typer.Option(help="postgresql://…")] = None,
     topic_prefix: Annotated[str | None, typer.Option(help="In front of every topic name.")] = None,
     lake: Annotated[str | None, typer.Option(help="Folder or URL of the Delta tables.")] = None,
+    sqlite_file: Annotated[
+        Path | None, typer.Option(help="File of the SQLite store.", show_default=False)
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Tracebacks and logs of clients.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="And exit.")
@@ -98,6 +116,7 @@ def options(
         "database_url": database_url,
         "topic_prefix": topic_prefix,
         "lake": lake,
+        "sqlite_file": sqlite_file,
     }
 
 

@@ -36,6 +36,7 @@ class SinkName(StrEnum):
 
     POSTGRES = "postgres"
     PARQUET = "parquet"
+    SQLITE = "sqlite"
     PROMETHEUS = "prometheus"
 
 
@@ -124,6 +125,7 @@ def sink(
     Example:
       nilo sink postgres
       nilo sink parquet --metrics-port 9467
+      nilo --sqlite-file events.db sink sqlite
       nilo sink prometheus --port 9464
     """
     from nilo_cli.cluster import require_topics

@@ -17,11 +17,12 @@ from nilo_consumers.runner import Runner
 from nilo_consumers.series import WindowCollector
 from nilo_consumers.server import serving
 from nilo_consumers.sink import Sink
+from nilo_consumers.sqlite import SqliteSink
 from nilo_consumers.tables import WINDOWS
 from nilo_schemas.families import families
 from nilo_schemas.settings import Settings
 
-SINKS = ("postgres", "parquet", "prometheus")
+SINKS = ("postgres", "parquet", "prometheus", "sqlite")
 PROMETHEUS_PORT = 9464
 
 
@@ -80,6 +81,8 @@ def _sink(name: str, settings: Settings, metrics: SinkMetrics) -> Sink:
         return PostgresSink(settings)
     if name == "parquet":
         return DeltaSink(settings)
+    if name == "sqlite":
+        return SqliteSink(settings)
     collector = WindowCollector(time.monotonic)
     metrics.registry.register(collector)
     return PrometheusSink(collector)

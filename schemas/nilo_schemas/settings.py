@@ -97,6 +97,9 @@ class Settings(BaseModel):
     lake: str | None = Field(
         default=None, description="folder or URL of the Delta Lake tables (default: HOME/lake)"
     )
+    sqlite_file: Path | None = Field(
+        default=None, description="file of `nilo sink sqlite` (default: HOME/nilo.db)"
+    )
     catalogue: Path | None = Field(
         default=None, description="folder of your own metrics, laid over the shipped ones"
     )
@@ -169,6 +172,11 @@ class Settings(BaseModel):
     def lake_location(self) -> str:
         """Folder or URL of the Delta Lake tables."""
         return self.lake or str(self.home / "lake")
+
+    @property
+    def sqlite_location(self) -> Path:
+        """The SQLite file."""
+        return (self.sqlite_file or self.home / "nilo.db").expanduser()
 
     def source(self, name: str) -> str:
         """Where the value of a setting came from, for people."""

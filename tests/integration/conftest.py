@@ -59,6 +59,7 @@ def settings(stack: Settings, tmp_path: Path) -> Settings:
             "topic_prefix": f"t{own}.",
             "database_schema": f"t{own}",
             "lake": str(tmp_path / "lake"),
+            "sqlite_file": tmp_path / "nilo.db",
             # Events that a test did not emit would spoil its counts.
             "report_every": 0.0,
         }

@@ -9,14 +9,13 @@ from confluent_kafka.admin import AdminClient
 from nilo_consumers import (
     StoreMovedError,
 )
-from nilo_consumers.delta import DeltaSink
-from nilo_consumers.postgres import PostgresSink
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.settings import Settings
 from tests.integration.programs import wait_for
 from tests.integration.sinking import (
     COUNT,
     LLM,
+    SINK,
     both_stores,
     calls,
     query,
@@ -71,7 +70,7 @@ def test_what_is_held_is_written_at_a_stop(
     settings: Settings, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a policy that would hold rows for an hour, a stop still writes them."""
-    sink_class = PostgresSink if store == "postgres" else DeltaSink
+    sink_class = SINK[store]
     patient = type(sink_class.policy)(rows=1_000_000, seconds=3600)
     monkeypatch.setattr(sink_class, "policy", patient)
     calls(settings, 100)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -61,6 +64,18 @@ def from_parquet(settings: Settings, table: str) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: str(row["source"]))
 
 
+def from_sqlite(settings: Settings, table: str) -> list[dict[str, Any]]:
+    nested = ("attributes", "kpis", "market", "state_keys")
+    with closing(sqlite3.connect(settings.sqlite_location)) as connection:
+        connection.row_factory = sqlite3.Row
+        rows = [dict(row) for row in connection.execute(f"SELECT * FROM {table} ORDER BY source")]
+    for row in rows:
+        row |= {name: json.loads(row[name]) for name in nested if row.get(name) is not None}
+        times = ("time", "decision_time", "label_cutoff_time")
+        row |= {name: datetime.fromisoformat(row[name]) for name in times if row.get(name)}
+    return rows
+
+
 def _maps(row: dict[str, Any]) -> dict[str, Any]:
     return {name: dict(row[name]) for name in ("attributes", "kpis") if name in row}
 
@@ -78,7 +93,7 @@ def test_every_field_comes_back_as_it_was_sent(settings: Settings, store: str) -
             wait_count(store, settings, rows, topic)
         wait_count(store, settings, 1, "events.graph")
 
-    read = from_postgres if store == "postgres" else from_parquet
+    read = {"postgres": from_postgres, "parquet": from_parquet, "sqlite": from_sqlite}[store]
     for record in {type(event) for event in EVERY_FIELD}:
         stored = read(settings, record.kafka_topic.replace(".", "_"))
         sent = [event for event in EVERY_FIELD if type(event) is record]
