@@ -31,7 +31,7 @@ class _Echo:
 
 
 def csv_lines(lines: Iterable[str], columns: Mapping[str, set[str]]) -> Iterator[str]:
-    """The header and a row for each event.
+    """The header and a row for each event; nothing when there is none.
 
     Args:
         lines: events as JSON.
@@ -39,7 +39,8 @@ def csv_lines(lines: Iterable[str], columns: Mapping[str, set[str]]) -> Iterator
     """
     header = _header(columns)
     writer = csv.writer(_Echo(), lineterminator="\n")
-    yield writer.writerow(header)
+    if header:
+        yield writer.writerow(header)
     for line in lines:
         values = json.loads(line)
         yield writer.writerow([_cell(values.get(name)) for name in header])
@@ -79,10 +80,12 @@ def csv_rows(lines: Iterable[str], name: str) -> Iterator[tuple[int, dict[str, s
         if len(set(header)) < len(header):
             raise UsageError(f"{name}, line 1: two columns have the same name")
         for cells in reader:
-            if cells and len(cells) != len(header):
+            if not cells:
+                continue  # an empty line
+            if len(cells) != len(header):
                 told = f"{len(cells)} cells, and the header has {len(header)}"
                 raise UsageError(f"{name}, line {reader.line_num}: {told}")
-            row = zip(header, cells, strict=False)
+            row = zip(header, cells, strict=True)
             yield reader.line_num, {name: cell for name, cell in row if cell}
     except csv.Error as error:
         raise UsageError(f"{name}, line {reader.line_num}: no CSV: {error}") from None

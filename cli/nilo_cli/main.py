@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import sys
+import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -151,6 +153,9 @@ def explain(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError):
         return text
+    if isinstance(error, sqlite3.Error):
+        # a store's own errors are translated: this is the sorting of events in a temporary file
+        return f"sorting in {tempfile.gettempdir()}: {text}; TMPDIR names another folder"
     kafka, psycopg = sys.modules.get("confluent_kafka"), sys.modules.get("psycopg")
     if kafka and isinstance(error, kafka.KafkaException):
         return f"Kafka: {error.args[0].str()}; `nilo status` shows what runs"

@@ -41,7 +41,7 @@ def drawn(family: type[Event], number: int) -> list[Event]:
         derandomize=True,
         deadline=None,
         phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
     @given(event=of(family))
     def draw(event: Event) -> None:

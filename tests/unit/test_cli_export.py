@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -20,7 +21,7 @@ from nilo_cli.event_files import Export, opened
 from nilo_cli.export_markdown import markdown
 from nilo_cli.main import main
 from nilo_cli.spool import Spool, json_values
-from nilo_schemas.envelope import Event
+from nilo_schemas.envelope import Event, Severity
 from nilo_schemas.families import (
     OURS,
     ChatEvent,
@@ -167,9 +168,11 @@ def test_a_bad_line_is_named_with_its_file(
 def test_a_dry_run_needs_no_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "x.jsonl"
     file.write_text(f"\ufeff{GOOD}\n\n{GOOD}\r\n")
-    assert main(["import", str(file), str(file), "--dry-run"]) == 0
+    table = tmp_path / "x.csv"
+    table.write_text("id,type,time,source\n\n1,llm.call,2026-01-02T03:04:05Z,s\n")
+    assert main(["import", str(file), str(table), "--dry-run"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown == {"events": 4, "emitted": 0, "skipped": 0, "dry_run": True}
+    assert shown == {"events": 3, "emitted": 0, "skipped": 0, "dry_run": True}
 
 
 def test_a_csv_that_a_spreadsheet_saved_again_is_the_same(tmp_path: Path) -> None:
@@ -187,7 +190,7 @@ def test_a_csv_that_a_spreadsheet_saved_again_is_the_same(tmp_path: Path) -> Non
 
 def test_a_debate_is_told_in_order_and_numbers_are_a_table() -> None:
     common: dict[str, Any] = {"source": "s", "session_id": "debate_7"}
-    events: list[Event] = [
+    events: Sequence[Event] = [
         LlmEvent(type="llm.call", time=T0, model="a|b", duration=timedelta(seconds=1.5), **common),
         DebateEvent(
             type="debate.turn", time=T0 + timedelta(seconds=2), agent="bob", turn=2,
@@ -195,7 +198,7 @@ def test_a_debate_is_told_in_order_and_numbers_are_a_table() -> None:
         ),
         DebateEvent(type="debate.turn", time=T0, agent="ada", turn=1, stance="for", **common),
         ChatEvent(type="chat.message", time=T0 + timedelta(seconds=1), role="user", **common),
-        ChatEvent(type="chat.start", time=T0 - timedelta(1), source="s", severity="ERROR"),
+        ChatEvent(type="chat.start", time=T0 - timedelta(1), source="s", severity=Severity.ERROR),
     ]  # fmt: skip
     with Spool() as spool:
         for event in events:
