@@ -138,8 +138,10 @@ def _add(
     from nilo_cli.stored_events import stored_events
 
     for values in stored_events(store, settings, family, wanted):
+        # A row older than its column has no value there, and means the default.
+        given = {name: value for name, value in values.items() if value is not None}
         try:
-            event = family.from_avro(values)
+            event = family.from_avro(given)
         except ValueError as error:
             # A foreign producer sent it: our own checks the rules that Avro cannot say.
             spool.refuse(f"event {values['id']}: {' '.join(str(error).split())}")

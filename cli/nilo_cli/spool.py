@@ -108,7 +108,10 @@ def json_values(event: Event) -> dict[str, Any]:
     Maps are by key: the stores do not keep their order, and equal events are to be equal lines.
     """
     values = event.model_dump(mode="json", exclude_none=True)
-    return {name: _by_key(value) for name, value in values.items()}
+    nested = {
+        name: _by_key(value) for name, value in values.items() if isinstance(value, dict | list)
+    }
+    return values | nested
 
 
 def _by_key(value: Any) -> Any:

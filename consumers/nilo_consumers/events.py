@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,8 +84,9 @@ def events_postgres(settings: Settings, family: Family, wanted: Selection) -> It
                 cursor.execute(query, [*lists.values(), *times.values()])
             except psycopg.errors.UndefinedTable:
                 return
+            names = arrow_schema(family).names
             for row in cursor:
-                yield _known(row, family)
+                yield _known(row, names)
 
 
 def events_parquet(settings: Settings, family: Family, wanted: Selection) -> Iterator[Values]:
@@ -106,7 +108,7 @@ def events_sqlite(settings: Settings, family: Family, wanted: Selection) -> Iter
     lists, times = wanted.lists(), wanted.times()
     conditions = [f"{quoted(column)} IN ({_places(values)})" for column, values in lists.items()]
     conditions += [f"time {operator} ?" for operator in times]
-    table, nested = table_name(family.kafka_topic), json_columns(family)
+    table = table_name(family.kafka_topic)
     query = f"SELECT * FROM {quoted(table)} WHERE {' AND '.join(['true', *conditions])}"  # noqa: S608  names are quoted, values are parameters
     values = [value for each in lists.values() for value in each]
     with reading(settings.sqlite_location) as connection:
@@ -114,8 +116,18 @@ def events_sqlite(settings: Settings, family: Family, wanted: Selection) -> Iter
             return
         rows = connection.execute(query, [*values, *map(stored_time, times.values())])
         with closing(rows):
-            for row in rows:
-                yield _timed(_known(plain(row, nested), family), family)
+            yield from _from_sqlite(rows, family)
+
+
+def _from_sqlite(rows: Iterable[sqlite3.Row], family: Family) -> Iterator[Values]:
+    schema, nested = arrow_schema(family), json_columns(family)
+    timed = [field.name for field in schema if pa.types.is_timestamp(field.type)]
+    for row in rows:
+        values = _known(plain(row, nested), schema.names)
+        for name in timed:
+            if values.get(name) is not None:
+                values[name] = datetime.fromisoformat(values[name])
+        yield values
 
 
 STORES: Mapping[str, Callable[[Settings, Family, Selection], Iterator[Values]]] = {
@@ -132,16 +144,9 @@ def rows_of(rows: pa.RecordBatch | pa.Table) -> list[Values]:
     return values
 
 
-def _known(row: Mapping[str, Any], family: Family) -> Values:
+def _known(row: Mapping[str, Any], names: Sequence[str]) -> Values:
     """The columns that the family has; an older table may lack some, which have defaults then."""
-    return {name: row[name] for name in arrow_schema(family).names if name in row}
-
-
-def _timed(row: Values, family: Family) -> Values:
-    for field in arrow_schema(family):
-        if pa.types.is_timestamp(field.type) and row.get(field.name) is not None:
-            row[field.name] = datetime.fromisoformat(row[field.name])
-    return row
+    return {name: row[name] for name in names if name in row}
 
 
 def _places(values: Sequence[object]) -> str:

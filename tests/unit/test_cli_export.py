@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sqlite3
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -32,7 +33,9 @@ from nilo_schemas.families import (
     Market,
     TradeEvent,
 )
+from nilo_schemas.settings import Settings
 from tests.property.strategies import SHORT, of
+from tests.unit.test_consumers_sqlite import batch, connected
 
 T0 = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 NASTY = [
@@ -186,6 +189,20 @@ def test_a_csv_that_a_spreadsheet_saved_again_is_the_same(tmp_path: Path) -> Non
         csv.writer(out).writerows(rows)
     with ExitStack() as stack:
         assert list(opened(file, None, stack).events()) == in_order(events)
+
+
+def test_a_row_that_is_older_than_a_column_has_its_default(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    file = tmp_path / "nilo.db"
+    sink = connected(Settings(sqlite_file=file))
+    sink.write(batch(0, 1))
+    sink.close()
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("ALTER TABLE events_llm DROP COLUMN status")
+    connected(Settings(sqlite_file=file)).close()
+    assert main(["--sqlite-file", str(file), "export", "--from", "sqlite"]) == 0
+    assert json.loads(capfdbinary.readouterr().out)["status"] == "OK"
 
 
 def test_a_debate_is_told_in_order_and_numbers_are_a_table() -> None:
