@@ -76,16 +76,27 @@ def opened(file: Path, is_csv: bool | None, stack: ExitStack) -> Export:
         file: where; `-` is standard input.
         is_csv: whether it is CSV, else JSON lines; None: its name tells.
         stack: closes it.
+
+    Raises:
+        UsageError: there is no such file, or it cannot be read.
     """
     if str(file) == "-":
-        # It is read twice, which no pipe can be.
-        copy = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  the stack closes it
-        shutil.copyfileobj(sys.stdin.buffer, copy)
-        return Export("standard input", copy, bool(is_csv))
+        return Export("standard input", _rewindable(sys.stdin.buffer, stack), bool(is_csv))
     named_csv = file.suffix.lower() == ".csv"
-    return Export(
-        str(file), stack.enter_context(file.open("rb")), named_csv if is_csv is None else is_csv
-    )
+    try:
+        source = _rewindable(stack.enter_context(file.open("rb")), stack)
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from None
+    return Export(str(file), source, named_csv if is_csv is None else is_csv)
+
+
+def _rewindable(source: IO[bytes], stack: ExitStack) -> IO[bytes]:
+    """The file, or a copy of what comes through a pipe: it is read twice."""
+    if source.seekable():
+        return source
+    copy = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  the stack closes it
+    shutil.copyfileobj(source, copy)
+    return copy
 
 
 def all_events(exports: Sequence[Export]) -> Iterator[Event]:

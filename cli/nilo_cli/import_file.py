@@ -36,13 +36,7 @@ def import_file(
     ctx: typer.Context,
     files: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="FILE",
-            help="Made by `nilo export`; - is standard input.",
-            exists=True,
-            dir_okay=False,
-            allow_dash=True,
-        ),
+        typer.Argument(metavar="FILE", help="Made by `nilo export`; - is standard input."),
     ],
     *,
     form: Annotated[

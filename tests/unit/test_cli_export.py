@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
@@ -176,6 +178,17 @@ def test_a_dry_run_needs_no_server(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["import", str(file), str(table), "--dry-run"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown == {"events": 3, "emitted": 0, "skipped": 0, "dry_run": True}
+
+
+@pytest.mark.parametrize("words", ["-", "/dev/stdin --format jsonl", "- < {file}"])
+def test_a_pipe_is_read_like_a_file(tmp_path: Path, words: str) -> None:
+    file = tmp_path / "x"
+    file.write_text(f"{GOOD}\n" * 3)
+    command = f"cat {file} | {sys.executable} -m nilo_cli import --dry-run {words}"
+    told = subprocess.run(
+        ["bash", "-c", command.format(file=file)], capture_output=True, text=True, check=True
+    )
+    assert json.loads(told.stdout)["events"] == 3
 
 
 def test_a_csv_that_a_spreadsheet_saved_again_is_the_same(tmp_path: Path) -> None:

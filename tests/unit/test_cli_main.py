@@ -105,7 +105,7 @@ def test_debug_shows_the_traceback() -> None:
         (["sink", "mysql"], "mysql"),
         (["export", "--type", "llm.cal"], "unknown event type 'llm.cal'"),
         (["export", "--since", "yesterday"], "'yesterday' is no time"),
-        (["import", "none.jsonl"], "none.jsonl"),
+        (["import", "none.jsonl"], "none.jsonl: No such file"),
         (["process", "--metrics-port", "0"], "--metrics-port"),
         (["nonsense"], "nonsense"),
     ],
