@@ -46,7 +46,7 @@ def emit(
     from nilo_cli.cluster import require_topics
     from nilo_producers import Producer
 
-    family = _family(event_type)
+    family = family_of(event_type)
     if not fields and sys.stdin.isatty():
         raise UsageError(f"nothing to emit: give {event_type} fields such as source=me")
     events = _one(family, event_type, fields) if fields else _lines(family, event_type, sys.stdin)
@@ -64,40 +64,44 @@ def emit(
             producer.emit(event)
 
 
-def _family(event_type: str) -> type[Event]:
+def family_of(event_type: str, place: str = "") -> type[Event]:
+    """The family of an event type; raises UsageError, which begins with the place."""
     from nilo_schemas.errors import ContractError
     from nilo_schemas.families import family_of_type
 
     try:
         return family_of_type(event_type)
     except ContractError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(f"{place}{error}") from None
 
 
 def _one(family: type[Event], event_type: str, fields: Sequence[str]) -> Iterator[Event]:
-    yield _event(family, {"type": event_type, **values_of(family, fields)}, "")
+    yield event_of(family, {"type": event_type, **values_of(family, fields)})
 
 
 def _lines(family: type[Event], event_type: str, lines: Iterable[str]) -> Iterator[Event]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             place = f"line {number}: "
-            yield _event(family, _object(line, event_type, place), place)
+            values = json_object(line, place)
+            if values.setdefault("type", event_type) != event_type:
+                raise UsageError(f"{place}type is {values['type']!r}, not {event_type!r}")
+            yield event_of(family, values, place)
 
 
-def _object(line: str, event_type: str, place: str) -> dict[str, Any]:
+def json_object(line: str, place: str) -> dict[str, Any]:
+    """The object in a line of JSON; raises UsageError, which begins with the place."""
     try:
         values = json.loads(line)
     except ValueError as error:
         raise UsageError(f"{place}not JSON: {error}") from None
     if not isinstance(values, dict):
         raise UsageError(f"{place}not a JSON object")
-    if values.setdefault("type", event_type) != event_type:
-        raise UsageError(f"{place}type is {values['type']!r}, not {event_type!r}")
     return values
 
 
-def _event(family: type[Event], values: dict[str, Any], place: str) -> Event:
+def event_of(family: type[Event], values: dict[str, Any], place: str = "") -> Event:
+    """The event with these values; raises UsageError, which begins with the place."""
     from pydantic import ValidationError
 
     try:
@@ -122,23 +126,23 @@ def values_of(family: type[Event], fields: Sequence[str]) -> dict[str, Any]:
         target, key = (values.setdefault(head, {}), rest) if dot else (values, head)
         if not isinstance(target, dict) or key in target:
             raise UsageError(f"{name!r} is given twice")
-        target[key] = value if dot else _value(family, head, value)
+        target[key] = value if dot else value_of(family, head, value)
     return values
 
 
-def _value(family: type[Event], name: str, text: str) -> Any:
+def value_of(family: type[Event], name: str, text: str) -> Any:
     """The text, or what pydantic would not make of it: seconds as a number, lists from JSON."""
     from datetime import timedelta
     from typing import get_origin
 
-    from nilo_schemas.record import inner_type, plain_type
+    from nilo_schemas.record import Part, inner_type, plain_type
 
     info = family.model_fields.get(name)
     kind = plain_type(inner_type(info.annotation)[0]) if info else None
     try:
         if kind is timedelta:
             return float(text)
-        if get_origin(kind) in (list, dict):
+        if get_origin(kind) in (list, dict) or (isinstance(kind, type) and issubclass(kind, Part)):
             return json.loads(text)
     except ValueError:
         return text  # pydantic says what is wrong with it, or knows the form

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import sys
+import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -17,6 +19,8 @@ from nilo_cli import (
     bench,
     config,
     emit,
+    export,
+    import_file,
     metrics,
     play,
     schemas,
@@ -47,10 +51,12 @@ for command in (
     play.play,
     tail.tail,
     windows.windows,
+    export.export,
     programs.process,
     programs.sink,
 ):
     app.command()(command)
+app.command("import")(import_file.import_file)  # no name for a function of Python
 for group, name in (
     (topics, "topics"),
     (schemas, "schemas"),
@@ -87,6 +93,9 @@ def options(
     database_url: Annotated[str | None, typer.Option(help="postgresql://…")] = None,
     topic_prefix: Annotated[str | None, typer.Option(help="In front of every topic name.")] = None,
     lake: Annotated[str | None, typer.Option(help="Folder or URL of the Delta tables.")] = None,
+    sqlite_file: Annotated[
+        Path | None, typer.Option(help="File of the SQLite store.", show_default=False)
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Tracebacks and logs of clients.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="And exit.")
@@ -113,6 +122,7 @@ def options(
         "database_url": database_url,
         "topic_prefix": topic_prefix,
         "lake": lake,
+        "sqlite_file": sqlite_file,
     }
 
 
@@ -147,6 +157,9 @@ def explain(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError):
         return text
+    if isinstance(error, sqlite3.Error):
+        # a store's own errors are translated: this is the sorting of events in a temporary file
+        return f"sorting in {tempfile.gettempdir()}: {text}; TMPDIR names another folder"
     kafka, psycopg = sys.modules.get("confluent_kafka"), sys.modules.get("psycopg")
     if kafka and isinstance(error, kafka.KafkaException):
         return f"Kafka: {error.args[0].str()}; `nilo status` shows what runs"

@@ -36,6 +36,7 @@ class SinkName(StrEnum):
 
     POSTGRES = "postgres"
     PARQUET = "parquet"
+    SQLITE = "sqlite"
     PROMETHEUS = "prometheus"
     INFLUX = "influx"
     PUSHGATEWAY = "pushgateway"
@@ -128,6 +129,7 @@ def sink(
     Example:
       nilo sink postgres
       nilo sink parquet --metrics-port 9467
+      nilo --sqlite-file events.db sink sqlite
       nilo sink prometheus --port 9464
       NILO_INFLUX_URL='http://localhost:8086/api/v2/write?org=acme&bucket=nilo' nilo sink influx
       NILO_PUSHGATEWAY_URL=http://localhost:9091 nilo sink pushgateway

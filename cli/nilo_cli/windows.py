@@ -34,6 +34,7 @@ class Store(StrEnum):
 
     POSTGRES = "postgres"
     PARQUET = "parquet"
+    SQLITE = "sqlite"
 
 
 def windows(
@@ -91,10 +92,14 @@ def windows(
 
 
 def _read(settings: Settings, name: str, store: Store, **asked: Any) -> list[MetricWindow]:
-    from nilo_consumers import windows_parquet, windows_postgres
+    from nilo_consumers import windows_parquet, windows_postgres, windows_sqlite
 
-    read = windows_postgres if store is Store.POSTGRES else windows_parquet
-    return read(settings, name, **asked)
+    read = {
+        Store.POSTGRES: windows_postgres,
+        Store.PARQUET: windows_parquet,
+        Store.SQLITE: windows_sqlite,
+    }
+    return read[store](settings, name, **asked)
 
 
 def _checked_window(name: str, metric: Metric, window: str | None) -> str:

@@ -21,6 +21,7 @@ from nilo_consumers.read import (  # noqa: E402
     windows_parquet,
     windows_postgres,
 )
+from nilo_consumers.read_sqlite import count_sqlite, windows_sqlite  # noqa: E402
 from nilo_consumers.run import SINKS, run_sink  # noqa: E402
 
 __all__ = [
@@ -36,7 +37,9 @@ __all__ = [
     "UnknownSinkError",
     "count_parquet",
     "count_postgres",
+    "count_sqlite",
     "run_sink",
     "windows_parquet",
     "windows_postgres",
+    "windows_sqlite",
 ]

@@ -22,12 +22,13 @@ from nilo_consumers.runner import Runner
 from nilo_consumers.series import WindowCollector
 from nilo_consumers.server import serving
 from nilo_consumers.sink import Sink
+from nilo_consumers.sqlite import SqliteSink
 from nilo_consumers.tables import WINDOWS
 from nilo_schemas.families import families
 from nilo_schemas.settings import Settings
 
-SINKS = ("postgres", "parquet", "prometheus", "influx", "pushgateway")
-_OF_EVENTS = ("postgres", "parquet")  # the others take the windows only
+SINKS = ("postgres", "parquet", "sqlite", "prometheus", "influx", "pushgateway")
+_OF_EVENTS = ("postgres", "parquet", "sqlite")  # the others take the windows only
 PROMETHEUS_PORT = 9464
 
 
@@ -90,6 +91,8 @@ def _sink(name: str, settings: Settings, metrics: SinkMetrics) -> tuple[Sink, li
         return PostgresSink(settings, metrics.registry), []
     if name == "parquet":
         return DeltaSink(settings), []
+    if name == "sqlite":
+        return SqliteSink(settings), []
     if name == "influx":
         return InfluxSink(settings), []
     collector = WindowCollector(time.monotonic, settings.prometheus_series_cap)

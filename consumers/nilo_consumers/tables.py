@@ -42,6 +42,11 @@ def stored_schema(record: type[Record]) -> pa.Schema:
     return pa.schema(fields)
 
 
+def key_columns(record: type[Record]) -> tuple[str, ...]:
+    """The columns by which a record's rows differ: the origin, or a window and its revision."""
+    return (*_SERIES, "revision") if record is MetricWindow else (PARTITION, OFFSET)
+
+
 def sql_type(kind: pa.DataType) -> LiteralString:
     """The PostgreSQL type of an Arrow type; raises TypeError when there is none."""
     if pa.types.is_nested(kind):
@@ -114,7 +119,7 @@ def _column(field: pa.Field) -> sql.Composed:
 
 def _key(record: type[Record]) -> sql.Composed:
     # The key of a partitioned table must hold what it is partitioned by.
-    names = (*_SERIES, "revision") if record is MetricWindow else (PARTITION, OFFSET, "time")
+    names = dict.fromkeys((*key_columns(record), time_column(record.kafka_topic)))
     return sql.SQL("PRIMARY KEY ({})").format(sql.SQL(", ").join(map(sql.Identifier, names)))
 
 

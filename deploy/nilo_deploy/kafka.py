@@ -71,6 +71,8 @@ def config_text(choices: Choices, node: int) -> str:
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{own}",
         "log.dirs": "data",  # relative: a comma in the home's name would make it two folders
         "auto.create.topics.enable": "false",
+        # A quarter of the heap else, from the first compaction on; this is room for 700,000 keys.
+        "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
         "group.initial.rebalance.delay.ms": 0,
         "default.replication.factor": copies,
         "min.insync.replicas": in_sync,
@@ -111,6 +113,7 @@ def _java(folder: Path, main: str, *arguments: str) -> Command:
     classpath = os.pathsep.join(map(str, kafka_classpath()))
     options = [
         "-Xmx512m",
+        "-XX:+ExitOnOutOfMemoryError",  # else it goes on in part, and answers nobody
         "-XX:TieredStopAtLevel=1",
         "--enable-native-access=ALL-UNNAMED",
         "--sun-misc-unsafe-memory-access=allow",

@@ -143,6 +143,9 @@ class Settings(BaseModel):
     lake_rows: int = Field(
         default=100_000, ge=1, description="events of a topic that are written without waiting"
     )
+    sqlite_file: Path | None = Field(
+        default=None, description="file of `nilo sink sqlite` (default: HOME/nilo.db)"
+    )
     catalogue: Path | None = Field(
         default=None, description="folder of your own metrics, laid over the shipped ones"
     )
@@ -234,6 +237,11 @@ class Settings(BaseModel):
         """The hot days of the topics (without prefix) that have a number of their own."""
         pairs = (pair.split("=") for pair in self.hot_days_by_topic.split(",") if pair)
         return {topic: int(days) for topic, days in pairs}
+
+    @property
+    def sqlite_location(self) -> Path:
+        """The SQLite file."""
+        return (self.sqlite_file or self.home / "nilo.db").expanduser()
 
     def source(self, name: str) -> str:
         """Where the value of a setting came from, for people."""

@@ -14,7 +14,7 @@ import pytest
 from nilo_schemas.settings import Settings
 from tests.integration import conftest as shared
 
-settings = shared.settings
+own, topics, settings = shared.own, shared.topics, shared.settings
 
 
 @pytest.fixture(scope="package")

@@ -6,13 +6,17 @@ when they are set; containers when NILO_TEST_STACK=containers; else the embedded
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
+from nilo_schemas.clients import kafka_config
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings, load_settings
 from nilo_schemas.topics import create_topics
@@ -49,14 +53,15 @@ def _embedded(home: Path) -> Iterator[Settings]:
 
 
 @pytest.fixture
-def own(stack: Settings, tmp_path: Path) -> Settings:
+def own(stack: Settings, tmp_path: Path) -> Iterator[Settings]:
     """Settings of this test alone: own prefix, without topics yet, own schema, own lake."""
     own = uuid.uuid4().hex[:8]
-    return stack.model_copy(
+    mine = stack.model_copy(
         update={
             "topic_prefix": f"t{own}.",
             "database_schema": f"t{own}",
             "lake": str(tmp_path / "lake"),
+            "sqlite_file": tmp_path / "nilo.db",
             # Events that a test did not emit would spoil its counts.
             "report_every": 0.0,
             # The lake writes as soon as PostgreSQL does: tests need not wait for more rows.
@@ -66,6 +71,20 @@ def own(stack: Settings, tmp_path: Path) -> Settings:
             "maintenance_every": 0.0,
         }
     )
+    yield mine
+    _delete_topics(mine)
+
+
+def _delete_topics(settings: Settings) -> None:
+    """Ask for it and go on: a broker has no memory for the partitions of all tests."""
+    admin = AdminClient(kafka_config(settings) | {"log_level": 0})
+    with contextlib.suppress(KafkaException):  # it may be gone, and then all is
+        names = [
+            name for name in admin.list_topics(timeout=10).topics
+            if name.startswith(settings.topic_prefix)
+        ]  # fmt: skip
+        for deleted in admin.delete_topics(names).values() if names else ():
+            deleted.result(30)
 
 
 @pytest.fixture

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
@@ -15,7 +16,10 @@ from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg.rows import dict_row
 
-from nilo_consumers import count_parquet, count_postgres, run_sink
+from nilo_consumers import count_parquet, count_postgres, count_sqlite, run_sink
+from nilo_consumers.delta import DeltaSink
+from nilo_consumers.postgres import PostgresSink
+from nilo_consumers.sqlite import SqliteSink
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.codec import encode
 from nilo_schemas.families import LlmEvent
@@ -25,8 +29,13 @@ from nilo_schemas.settings import Settings
 from tests.integration.programs import wait_for
 
 LLM = "events.llm"
-COUNT: dict[str, Callable[..., int]] = {"postgres": count_postgres, "parquet": count_parquet}
-both_stores = pytest.mark.parametrize("store", ["postgres", "parquet"])
+COUNT: dict[str, Callable[..., int]] = {
+    "postgres": count_postgres,
+    "parquet": count_parquet,
+    "sqlite": count_sqlite,
+}
+SINK: dict[str, Any] = {"postgres": PostgresSink, "parquet": DeltaSink, "sqlite": SqliteSink}
+each_store = pytest.mark.parametrize("store", list(COUNT))
 
 
 def wait_count(store: str, settings: Settings, rows: int, topic: str = LLM) -> None:
@@ -139,6 +148,12 @@ def get(url: str) -> tuple[int, str]:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+
+
+def change_sqlite(settings: Settings, statement: str) -> None:
+    """Change the SQLite file as another program would."""
+    with closing(sqlite3.connect(settings.sqlite_location)) as connection, connection:
+        connection.execute(statement)
 
 
 def query(settings: Settings, statement: Any, *values: Any) -> list[dict[str, Any]]:

@@ -288,7 +288,7 @@ def running(nilo: Nilo, *programs: tuple[str, ...]) -> Iterator[None]:
             process.wait()
 
 
-def test_a_file_becomes_windows_in_both_stores(nilo: Nilo, tmp_path: Path) -> None:
+def test_a_file_becomes_windows_in_each_store(nilo: Nilo, tmp_path: Path) -> None:
     """60 calls, one a second, from 12:00:00: six full windows of ten seconds."""
     file = tmp_path / "calls.csv"
     rows = [f"2025-06-01T12:00:{second:02}Z,{second},m" for second in range(60)]

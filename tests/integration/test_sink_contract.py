@@ -20,14 +20,15 @@ from nilo_consumers import (
 from nilo_consumers.batch import ORIGIN, Batch, Span
 from nilo_consumers.delta import DeltaSink
 from nilo_consumers.lake import table_location
-from nilo_consumers.postgres import PostgresSink
 from nilo_schemas.arrow import arrow_schema
 from nilo_schemas.families import LlmEvent
 from nilo_schemas.settings import Settings
 from tests.integration.sinking import (
     COUNT,
     LLM,
-    both_stores,
+    SINK,
+    change_sqlite,
+    each_store,
     query,
 )
 
@@ -45,12 +46,12 @@ def batch(settings: Settings, start: int, end: int, *, partition: int = 0) -> Ba
     return Batch(topic, pa.Table.from_pylist(rows, schema), {partition: Span(start, end)})
 
 
-@both_stores
+@each_store
 class TestContract:
     """What the runner relies on."""
 
     def sink(self, store: str, settings: Settings) -> tuple[Any, dict[Any, int]]:
-        sink = PostgresSink(settings) if store == "postgres" else DeltaSink(settings)
+        sink = SINK[store](settings)
         offsets = sink.connect([(settings.topic_prefix + LLM, n) for n in range(2)])
         return sink, dict(offsets)
 
@@ -91,6 +92,9 @@ class TestContract:
         if store == "postgres":
             self.sink(store, settings)[0].close()
             query(settings, "ALTER TABLE events_llm DROP COLUMN prompt_hash")
+        elif store == "sqlite":
+            self.sink(store, settings)[0].close()
+            change_sqlite(settings, "ALTER TABLE events_llm DROP COLUMN prompt_hash")
         else:
             rows = batch(settings, 0, 0).rows.drop_columns(["prompt_hash"])
             schema = rows.schema.append(pa.field("event_date", pa.date32(), False))

@@ -25,8 +25,8 @@ from tests.integration.programs import running, wait_for
 from tests.integration.sinking import (
     COUNT,
     LLM,
-    both_stores,
     calls,
+    each_store,
     get,
     query,
     sinking,
@@ -119,7 +119,7 @@ def test_postgres_gone_for_a_while_loses_nothing(settings: Settings) -> None:
         query(settings, f"DROP ROLE {role}")
 
 
-@both_stores
+@each_store
 def test_a_killed_sink_goes_on_where_its_store_ends(
     settings: Settings, store: str, tmp_path: Path
 ) -> None:
@@ -138,7 +138,7 @@ def test_a_killed_sink_goes_on_where_its_store_ends(
         wait_count(store, settings, 350_000)
 
 
-@both_stores
+@each_store
 def test_two_instances_share_the_partitions(settings: Settings, store: str) -> None:
     """One joins while the other works, then the first leaves: every event once, each has a part."""
     with ExitStack() as stack:

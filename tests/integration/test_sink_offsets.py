@@ -16,8 +16,8 @@ from tests.integration.programs import wait_for
 from tests.integration.sinking import (
     COUNT,
     LLM,
-    both_stores,
     calls,
+    each_store,
     query,
     sinking,
     wait_count,
@@ -44,7 +44,7 @@ def committed(settings: Settings, store: str) -> int:
     return int(part.offset)
 
 
-@both_stores
+@each_store
 def test_a_restart_resumes_from_the_store_whatever_the_group_says(
     settings: Settings, store: str
 ) -> None:
@@ -65,7 +65,7 @@ def test_a_restart_resumes_from_the_store_whatever_the_group_says(
         wait_count(store, settings, 50)
 
 
-@both_stores
+@each_store
 def test_what_is_held_is_written_at_a_stop(
     settings: Settings, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

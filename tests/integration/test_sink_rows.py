@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
 from deltalake import DeltaTable
 
-from nilo_consumers.delta import DeltaSink
 from nilo_consumers.lake import table_location
-from nilo_consumers.postgres import PostgresSink
 from nilo_schemas.codec import decode
 from nilo_schemas.families import LlmEvent
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
 from tests.integration.programs import wait_for
-from tests.integration.sinking import LLM, both_stores, calls, query, send, sinking, wait_count
+from tests.integration.sinking import LLM, SINK, calls, each_store, query, send, sinking, wait_count
 from tests.integration.windows import read_topic
 
 pytestmark = pytest.mark.integration
@@ -34,13 +33,22 @@ def refuse_in_lake(settings: Settings) -> None:
     table.alter.add_constraint({"no_poison": "source <> 'poison'"})
 
 
+def refuse_in_sqlite(settings: Settings) -> None:
+    with closing(sqlite3.connect(settings.sqlite_location)) as connection:
+        connection.execute(
+            "CREATE TRIGGER no_poison BEFORE INSERT ON events_llm WHEN NEW.source = 'poison'"
+            " BEGIN SELECT RAISE(ABORT, 'poison'); END"
+        )
+
+
 REFUSE: dict[str, Callable[[Settings], None]] = {
     "postgres": refuse_in_postgres,
     "parquet": refuse_in_lake,
+    "sqlite": refuse_in_sqlite,
 }
 
 
-@both_stores
+@each_store
 def test_rows_that_the_store_refuses_become_dead_letters_and_the_rest_lands(
     settings: Settings, store: str
 ) -> None:
@@ -79,12 +87,12 @@ def test_rows_that_the_store_refuses_become_dead_letters_and_the_rest_lands(
     assert all(decode(letter.value(), LlmEvent, schema) == POISON for letter in letters)
 
 
-@both_stores
+@each_store
 def test_a_rebalance_during_a_write_loses_and_doubles_nothing(
     settings: Settings, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first write hangs until another sink has stored the same rows, and only then begins."""
-    sink_class: Any = PostgresSink if store == "postgres" else DeltaSink
+    sink_class = SINK[store]
     write, hanging, go_on = sink_class.write, threading.Event(), threading.Event()
 
     def hangs_once(self: Any, batch: Any) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,8 +19,8 @@ from nilo_schemas.families import EvolutionEvent, GraphEvent, LlmEvent, Market, 
 from nilo_schemas.settings import Settings
 from tests.integration.sinking import (
     LLM,
-    both_stores,
     calls,
+    each_store,
     produce,
     query,
     send,
@@ -61,6 +64,18 @@ def from_parquet(settings: Settings, table: str) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: str(row["source"]))
 
 
+def from_sqlite(settings: Settings, table: str) -> list[dict[str, Any]]:
+    nested = ("attributes", "kpis", "market", "state_keys")
+    with closing(sqlite3.connect(settings.sqlite_location)) as connection:
+        connection.row_factory = sqlite3.Row
+        rows = [dict(row) for row in connection.execute(f"SELECT * FROM {table} ORDER BY source")]
+    for row in rows:
+        row |= {name: json.loads(row[name]) for name in nested if row.get(name) is not None}
+        times = ("time", "decision_time", "label_cutoff_time")
+        row |= {name: datetime.fromisoformat(row[name]) for name in times if row.get(name)}
+    return rows
+
+
 def _maps(row: dict[str, Any]) -> dict[str, Any]:
     return {name: dict(row[name]) for name in ("attributes", "kpis") if name in row}
 
@@ -70,7 +85,7 @@ def plain(row: dict[str, Any], record: Any) -> Any:
     return record.from_avro(values)
 
 
-@both_stores
+@each_store
 def test_every_field_comes_back_as_it_was_sent(settings: Settings, store: str) -> None:
     send(settings, EVERY_FIELD)
     with sinking(store, settings):
@@ -78,7 +93,7 @@ def test_every_field_comes_back_as_it_was_sent(settings: Settings, store: str) -
             wait_count(store, settings, rows, topic)
         wait_count(store, settings, 1, "events.graph")
 
-    read = from_postgres if store == "postgres" else from_parquet
+    read = {"postgres": from_postgres, "parquet": from_parquet, "sqlite": from_sqlite}[store]
     for record in {type(event) for event in EVERY_FIELD}:
         stored = read(settings, record.kafka_topic.replace(".", "_"))
         sent = [event for event in EVERY_FIELD if type(event) is record]
@@ -114,7 +129,7 @@ def test_columns_that_are_no_plain_value_say_their_unit(settings: Settings) -> N
     assert "microseconds" in comments["duration"]
 
 
-@both_stores
+@each_store
 def test_a_corrupt_message_becomes_a_dead_letter_and_the_rest_lands(
     settings: Settings, store: str
 ) -> None:

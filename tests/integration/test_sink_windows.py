@@ -10,21 +10,24 @@ import pytest
 from nilo_consumers import (
     count_parquet,
     count_postgres,
+    count_sqlite,
     windows_parquet,
     windows_postgres,
+    windows_sqlite,
 )
 from nilo_schemas.results import Histogram, MetricWindow, SourceRange
 from nilo_schemas.settings import Settings
 from tests.integration.programs import wait_for
 from tests.integration.sinking import (
     LLM,
-    both_stores,
+    each_store,
     send,
     sinking,
 )
 
 pytestmark = pytest.mark.integration
 T0 = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
+READ = {"postgres": windows_postgres, "parquet": windows_parquet, "sqlite": windows_sqlite}
 
 
 def window(revision: int = 0, *, final: bool = True, **more: Any) -> MetricWindow:
@@ -53,9 +56,9 @@ def window(revision: int = 0, *, final: bool = True, **more: Any) -> MetricWindo
     return MetricWindow(**(values | more))
 
 
-@both_stores
+@each_store
 def test_final_windows_are_kept_with_what_was_known_when(settings: Settings, store: str) -> None:
-    read = {"postgres": windows_postgres, "parquet": windows_parquet}[store]
+    read = READ[store]
     other = window(dimensions={"provider": "q"})
     provisional = window(window="10s", final=False)
     first = window()
@@ -79,3 +82,4 @@ def test_final_windows_are_kept_with_what_was_known_when(settings: Settings, sto
 def test_counts_are_nought_where_there_is_no_table(settings: Settings) -> None:
     assert count_postgres(settings, LLM) == count_parquet(settings, LLM) == 0
     assert windows_postgres(settings, "x") == windows_parquet(settings, "x") == []
+    assert count_sqlite(settings, LLM) == len(windows_sqlite(settings, "x")) == 0

@@ -1,6 +1,7 @@
 """The program as a whole: help, exit codes, errors in one line, what an import brings."""
 
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -102,6 +103,9 @@ def test_debug_shows_the_traceback() -> None:
         (["schemas", "show", "events.none"], "no contract for topic 'events.none'"),
         (["down", "--delete"], "add --yes"),
         (["sink", "mysql"], "mysql"),
+        (["export", "--type", "llm.cal"], "unknown event type 'llm.cal'"),
+        (["export", "--since", "yesterday"], "'yesterday' is no time"),
+        (["import", "none.jsonl"], "none.jsonl: No such file"),
         (["process", "--metrics-port", "0"], "--metrics-port"),
         (["nonsense"], "nonsense"),
     ],
@@ -138,6 +142,8 @@ def test_an_error_of_a_driver_is_told_in_one_line() -> None:
     assert explain(KafkaException(KafkaError(KafkaError._TRANSPORT))).startswith("Kafka: ")
     told = explain(psycopg.OperationalError("connection failed:\n\tno route"))
     assert told == "PostgreSQL: connection failed: no route; `nilo status` shows what runs"
+    full = sqlite3.OperationalError("database or disk is full")
+    assert explain(full).endswith("database or disk is full; TMPDIR names another folder")
     assert "bug" in explain(KeyError("x"))
 
 
