@@ -124,7 +124,7 @@ def test_a_missing_package_is_answered_with_the_install_command() -> None:
 
 
 def test_an_unknown_sink_names_those_there_are() -> None:
-    with pytest.raises(UnknownSinkError, match=r"'mongo'.*postgres, parquet, prometheus"):
+    with pytest.raises(UnknownSinkError, match=r"'mongo'.*postgres, parquet, sqlite"):
         run_sink("mongo", Settings(), stop=threading.Event())
 
 
