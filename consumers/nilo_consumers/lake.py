@@ -25,7 +25,7 @@ EVENT_DATE = "event_date"
 # A row group has as many rows at most, and its Bloom filters as much room.
 ROW_GROUP = 250_000
 # Whose events these are: what is asked for one subject or session reads few files.
-BLOOM = ("subject", "session_id")
+BLOOM: tuple[str, ...] = ("subject", "session_id")
 # One file in a hundred is read for nothing; a filter takes 1.2 bytes a row.
 _BLOOM_FALSE = 0.01
 _STATISTICS = "delta.dataSkippingStatsColumns"

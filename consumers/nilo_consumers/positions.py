@@ -54,8 +54,8 @@ def _start(consumer: Consumer, part: TopicPart, wanted: int | None) -> int:
     if wanted > end:
         raise StoreMovedError(
             f"the store holds {part[0]}/{part[1]} up to offset {wanted}, but the partition ends at "
-            f"{end}: the topic was made anew; use another database schema and lake for it, "
-            "or delete what the store holds of the old one"
+            f"{end}: the topic was made anew; give its sink another place (database schema, lake, "
+            "file), or delete what the store holds of the old one, its offset above all"
         )
     if wanted < oldest:
         lost = oldest - wanted

@@ -45,7 +45,7 @@ def translated(doing: str) -> Iterator[None]:
     except psycopg.errors.UniqueViolation as error:
         raise StoreMovedError(
             f"PostgreSQL holds rows already while {doing}, which its offsets do not say "
-            f"({_line(error)}): its table {OFFSETS} was set back or emptied"
+            f"({_line(error)}): its table {OFFSETS} was set back, or another installation writes"
         ) from error
     except (psycopg.DataError, psycopg.IntegrityError) as error:
         raise RowsRefusedError(f"PostgreSQL refuses rows {doing}: {_line(error)}") from error

@@ -47,7 +47,7 @@ def translated(path: Path, doing: str) -> Iterator[None]:
         if error.sqlite_errorcode in _THERE:
             raise StoreMovedError(
                 f"SQLite file {path} holds rows already that its offsets do not say, {doing} "
-                f"({error}): its table sink_offsets was set back or emptied"
+                f"({error}): its table sink_offsets was set back, or another installation writes"
             ) from error
         raise RowsRefusedError(f"SQLite file {path} refuses rows {doing}: {error}") from error
     except sqlite3.Error as error:

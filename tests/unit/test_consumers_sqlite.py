@@ -211,7 +211,7 @@ def test_a_file_that_goes_under_a_running_sink_is_seen(
 def test_two_installations_in_one_file_are_refused(settings: Settings, sink: SqliteSink) -> None:
     sink.write(batch(0, 10))
     other = connected(settings.model_copy(update={"topic_prefix": "other."}))
-    with pytest.raises(StoreRefusedError, match="UNIQUE"):
+    with pytest.raises(StoreMovedError, match="another installation"):
         other.write(batch(5, 8, prefix="other."))
     other.close()
     assert count_sqlite(settings, LLM) == 10
