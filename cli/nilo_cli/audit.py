@@ -75,7 +75,7 @@ def reconcile(
         parse_time(since, now) if since else None, parse_time(until, now) if until else None
     )
     topics = known_topics(settings, topic)
-    ledger = work(settings, topics, stores=store or STORES, within=within)
+    ledger = work(settings, topics, stores=store, within=within)
     if out:
         _write(out, ledger)
     if wants_json(as_json):

@@ -15,6 +15,7 @@ import typer
 
 import nilo_cli
 from nilo_cli.context import flags_of
+from nilo_cli.errors import UsageError
 from nilo_cli.output import console, show_rows, wants_json
 from nilo_schemas.errors import NiloError
 
@@ -93,16 +94,20 @@ def chaos(
     seed: Annotated[
         int | None, typer.Option(help="Of all faults; told at the start.", show_default=False)
     ] = None,
+    sinks: Annotated[bool, typer.Option("--sinks", help="Kill sinks, not workers.")] = False,
     as_json: Json = False,
 ) -> None:
     """Kill, stop and restart under load; count differences.
 
     Workers and the broker, at random moments. When the stream has ended, every window must be as
-    a plain reference computes it from the events.
+    a plain reference computes it from the events. With --sinks the sinks of PostgreSQL, the lake
+    and SQLite are killed, the database and the broker are away for a while, and the ledger of
+    `nilo audit reconcile` must be clean.
 
     \b
     Example:
       nilo bench chaos --kills 100
+      nilo bench chaos --sinks --kills 50
       nilo bench chaos --quick --seed 7
     """
     given = _given(
@@ -112,7 +117,9 @@ def chaos(
         rate=rate,
         seed=seed,
     )
-    _bench(ctx, "tests.chaos.run", given, as_json)
+    if sinks and (seconds, workers) != (None, None):
+        raise UsageError("--seconds and --workers are for the processors' chaos, not for --sinks")
+    _bench(ctx, "tests.chaos.sinks" if sinks else "tests.chaos.run", given, as_json)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from nilo_deploy.errors import (
     ServerError,
 )
 from nilo_deploy.report import ServerState, StackState
-from nilo_deploy.stack import down, external, start_broker, status, stop_broker, up
+from nilo_deploy.stack import down, external, start_server, status, stop_server, up
 
 __all__ = [
     "DeployError",
@@ -25,8 +25,8 @@ __all__ = [
     "StackState",
     "down",
     "external",
-    "start_broker",
+    "start_server",
     "status",
-    "stop_broker",
+    "stop_server",
     "up",
 ]

@@ -1,4 +1,4 @@
-"""The embedded stack as a whole: up, down, status; one broker down and up again."""
+"""The embedded stack as a whole: up, down, status; one server down and up again."""
 
 from __future__ import annotations
 
@@ -105,17 +105,18 @@ def status(settings: Settings) -> StackState:
     return stack_state(home, [] if choices is None else _servers(home, choices))
 
 
-def stop_broker(
-    home: Path, node: int, number: signal.Signals = signal.SIGTERM, limit: float = STOP_LIMIT
+def stop_server(
+    home: Path, name: str, number: signal.Signals = signal.SIGTERM, limit: float = STOP_LIMIT
 ) -> None:
-    """Stop one broker (counted from 1) of a running stack; the others go on.
+    """Stop one server of a running stack, such as `kafka-1` or `postgres`; the others go on.
 
     Raises:
         ServerError: it does not run.
+        HomeError: the folder holds no such server.
     """
     where = Home(home.absolute())
     with _locked(where, silent):
-        server = _node(where, node)
+        server = _named(where, name)
         identity = identity_of(where, server.name)
         if identity is None:
             raise ServerError(f"{server.name} of {home} does not run: start it with `nilo up`")
@@ -123,16 +124,16 @@ def stop_broker(
         where.pid_file(server.name).unlink(missing_ok=True)
 
 
-def start_broker(home: Path, node: int) -> None:
-    """Start one stopped broker again, on its port, and wait until it answers.
+def start_server(home: Path, name: str) -> None:
+    """Start one stopped server again, on its port, and wait until it answers.
 
     Raises:
         ServerError: it did not get ready.
-        HomeError: the folder holds no such broker.
+        HomeError: the folder holds no such server.
     """
     where = Home(home.absolute())
     with _locked(where, silent):
-        start(where, [_node(where, node)], silent)
+        start(where, [_named(where, name)], silent)
 
 
 def _locked(home: Home, say: Say) -> AbstractContextManager[None]:
@@ -142,11 +143,13 @@ def _locked(home: Home, say: Say) -> AbstractContextManager[None]:
     )
 
 
-def _node(home: Home, node: int) -> Server:
+def _named(home: Home, name: str) -> Server:
     choices = state.read_choices(home)
-    if choices is None or not 1 <= node <= choices.brokers:
-        raise HomeError(f"{home.root} has no broker {node}: see `nilo status`")
-    return kafka.servers(home, choices)[node - 1]
+    servers = [] if choices is None else _servers(home, choices)
+    for server in servers:
+        if server.name == name:
+            return server
+    raise HomeError(f"{home.root} has no server {name}: see `nilo status`")
 
 
 def _choose(

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nilo_deploy import start_broker, stop_broker
+from nilo_deploy import start_server, stop_server
 from nilo_schemas.settings import Settings
 from tests.chaos.schedule import Action, Plan
 from tests.integration.programs import free_port, running
@@ -83,9 +83,9 @@ class Fleet:
                 self._leave({worker: self.workers.pop(worker)})
             case "broker down":
                 kind = signal.SIGKILL if action.hard else signal.SIGTERM
-                stop_broker(self.settings.home, 1, kind)
+                stop_server(self.settings.home, "kafka-1", kind)
             case "broker up":
-                start_broker(self.settings.home, 1)
+                start_server(self.settings.home, "kafka-1")
 
     def _start(self, worker: int) -> None:
         words = ("process", "--metrics-port", free_port())

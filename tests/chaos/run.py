@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -26,11 +26,8 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka.admin import AdminClient
-
 from nilo_deploy import down, up
 from nilo_deploy.state import Part
-from nilo_schemas.clients import kafka_config
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings, load_settings
 from nilo_schemas.topics import create_topics
@@ -39,6 +36,7 @@ from tests.chaos.idle import measure_idle_close
 from tests.chaos.load import GRACE, Load
 from tests.chaos.round import Outcome, run_round
 from tests.chaos.schedule import Kind, draw_plan
+from tests.integration.topics import delete_topics
 
 WITHOUT: tuple[Part, ...] = ("postgres",)
 LIBRARIES = ("aiokafka", "confluent-kafka", "fastavro", "faust-streaming", "pyarrow")
@@ -85,12 +83,12 @@ def _options() -> argparse.Namespace:
 
 
 @contextmanager
-def own_stack() -> Iterator[Settings]:
+def own_stack(without: Collection[Part] = WITHOUT) -> Iterator[Settings]:
     """An embedded stack in a temporary home; removed at the end, but logs of a failure are kept."""
     home = Path(tempfile.mkdtemp(prefix="nilo-chaos-"))
     settings = load_settings({"home": home}, env={})
     try:
-        up(settings, skip=WITHOUT, progress=to_stderr)
+        up(settings, skip=without, progress=to_stderr)
         yield load_settings({"home": home, "grace": GRACE, "report_every": 0.0}, env={})
     finally:
         down(settings, delete=True)
@@ -123,7 +121,7 @@ def run_rounds(stack: Settings, options: argparse.Namespace) -> Total:
         outcome = run_round(settings, plan, load, logs, to_stderr)
         total.rounds.append(outcome)
         _tell(outcome, logs)
-        _delete_topics(settings)
+        delete_topics(settings)
     return total
 
 
@@ -148,15 +146,6 @@ def _tell(outcome: Outcome, logs: Path) -> None:
         (logs / "differences.txt").write_text("\n".join(wrong))
     else:
         shutil.rmtree(logs)
-
-
-def _delete_topics(settings: Settings) -> None:
-    """Hundreds of partitions of former rounds would slow the broker's restarts down."""
-    admin = AdminClient(kafka_config(settings))
-    prefix = settings.topic_prefix
-    names = [name for name in admin.list_topics(timeout=10).topics if name.startswith(prefix)]
-    for deleted in admin.delete_topics(names).values():
-        deleted.result()
 
 
 def report(

@@ -14,12 +14,11 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
-from nilo_schemas.clients import kafka_config
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings, load_settings
 from nilo_schemas.topics import create_topics
+from tests.integration.topics import delete_topics
 
 EXTERNAL = ("KAFKA_BOOTSTRAP_SERVERS", "SCHEMA_REGISTRY_URL", "DATABASE_URL")
 
@@ -72,19 +71,8 @@ def own(stack: Settings, tmp_path: Path) -> Iterator[Settings]:
         }
     )
     yield mine
-    _delete_topics(mine)
-
-
-def _delete_topics(settings: Settings) -> None:
-    """Ask for it and go on: a broker has no memory for the partitions of all tests."""
-    admin = AdminClient(kafka_config(settings) | {"log_level": 0})
-    with contextlib.suppress(KafkaException):  # it may be gone, and then all is
-        names = [
-            name for name in admin.list_topics(timeout=10).topics
-            if name.startswith(settings.topic_prefix)
-        ]  # fmt: skip
-        for deleted in admin.delete_topics(names).values() if names else ():
-            deleted.result(30)
+    with contextlib.suppress(KafkaException):  # the broker may be gone, and with it all topics
+        delete_topics(mine)
 
 
 @pytest.fixture

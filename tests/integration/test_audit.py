@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from tests.integration.sinking import LLM, calls, produce, query, send, sinking,
 from tests.integration.windows import newest_windows
 
 pytestmark = pytest.mark.integration
-BOTH = ("postgres", "parquet")
+STORES = ("postgres", "parquet", "sqlite")
 
 
 def audited(settings: Settings, *words: str) -> tuple[int, dict[str, Any]]:
@@ -32,11 +34,11 @@ def audited(settings: Settings, *words: str) -> tuple[int, dict[str, Any]]:
 
 
 def landed(settings: Settings) -> None:
-    """400 events in both stores, and one message that is none."""
+    """400 events in each store, and one message that is none."""
     calls(settings, 200)
     produce(settings, LLM, [b"garbage"], partition=1)
     calls(settings, 200)
-    for store in BOTH:
+    for store in STORES:
         with sinking(store, settings, topics=[LLM]):
             wait_count(store, settings, 400)
 
@@ -56,9 +58,9 @@ def test_a_certificate_when_every_message_has_its_place(settings: Settings) -> N
     calls(settings, 4)
     code, certificate = audited(settings, "--topic", LLM)
 
-    assert (code, certificate["clean"], certificate["rows"]) == (0, True, 800)
+    assert (code, certificate["clean"], certificate["rows"]) == (0, True, 1200)
     assert certificate["digest"] == digest(certificate)
-    assert digest(certificate | {"rows": 799}) != certificate["digest"]
+    assert digest(certificate | {"rows": 1199}) != certificate["digest"]
     for line in certificate["entries"]:
         dead = line["partition"] == 1
         assert line["rows"] == 100
@@ -87,6 +89,19 @@ def double_a_row(settings: Settings) -> None:
     )
 
 
+def lose_and_double_in_sqlite(settings: Settings) -> None:
+    with closing(sqlite3.connect(settings.sqlite_location, isolation_level=None)) as file:
+        file.execute("DELETE FROM events_llm WHERE kafka_partition = 1 AND kafka_offset >= 99")
+        # The key minds a double, so the table is made anew without one.
+        file.execute("CREATE TABLE copied AS SELECT * FROM events_llm")
+        file.execute("DROP TABLE events_llm")
+        file.execute("ALTER TABLE copied RENAME TO events_llm")
+        file.execute(
+            "INSERT INTO events_llm SELECT * FROM events_llm"
+            " WHERE kafka_partition = 3 AND kafka_offset = 0"
+        )
+
+
 def deny_rows(settings: Settings) -> None:
     query(settings, "UPDATE sink_offsets SET next_offset = 98 WHERE partition = 3")
 
@@ -108,7 +123,13 @@ def lake(settings: Settings) -> DeltaTable:
 def test_what_was_planted_is_found(settings: Settings) -> None:
     """A row that is gone, one that is there twice, and one that the store's offsets deny."""
     landed(settings)
-    for plant in (lose_a_row, double_a_row, deny_rows, lose_a_row_of_the_lake):
+    for plant in (
+        lose_a_row,
+        double_a_row,
+        deny_rows,
+        lose_a_row_of_the_lake,
+        lose_and_double_in_sqlite,
+    ):
         plant(settings)
     double_a_row_of_the_lake(settings)
     code, certificate = audited(settings, "--topic", LLM)
@@ -120,6 +141,8 @@ def test_what_was_planted_is_found(settings: Settings) -> None:
         ("postgres", 3): {"beyond": [[98, 99]]},
         ("parquet", 2): {"missing": [[17, 17]]},
         ("parquet", 0): {"doubled": [[99, 99]]},
+        ("sqlite", 1): {"missing": [[99, 100]]},
+        ("sqlite", 3): {"doubled": [[0, 0]]},
     }
 
 

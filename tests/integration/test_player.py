@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nilo_deploy import down, start_broker, stop_broker, up
+from nilo_deploy import down, start_server, stop_server, up
 from nilo_producers import Played, Progress, RowError, play
 from nilo_schemas.codec import decode
 from nilo_schemas.families import LlmEvent
@@ -143,9 +143,9 @@ def test_a_broker_lost_during_a_play_loses_and_doubles_nothing(
     #   rows   0 ────── 20,000 ═══ no broker ═══ 40,000 ────── 60,000
     def disturb(state: Progress) -> None:
         if state.rows == 20_000:
-            stop_broker(own_stack.home, 1, how)
+            stop_server(own_stack.home, "kafka-1", how)
         if state.rows == 40_000:
-            start_broker(own_stack.home, 1)
+            start_server(own_stack.home, "kafka-1")
 
     result = played(own_stack, write_rows(tmp_path / "x.csv", 60_000), progress=disturb)
 

@@ -19,7 +19,7 @@ from confluent_kafka.cimpl import NewTopic
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from nilo_deploy import PortError, ServerError, down, start_broker, status, stop_broker, up
+from nilo_deploy import PortError, ServerError, down, start_server, status, stop_server, up
 from nilo_deploy.parts import psutil
 from nilo_schemas.clients import kafka_config, registry_client
 from nilo_schemas.settings import Settings, load_settings
@@ -163,12 +163,12 @@ def test_three_brokers_go_on_without_one(home: Path) -> None:
     admin = AdminClient(kafka_config(settings))
     admin.create_topics([NewTopic("t", 1, settings.replication_factor)])["t"].result()
     assert _replicas(admin) == 3
-    stop_broker(home, 2, signal.SIGKILL)
+    stop_server(home, "kafka-2", signal.SIGKILL)
     assert [server.state for server in status(Settings(home=home)).servers] == ["up", "down", "up"]
     with pytest.raises(ServerError, match="does not run"):
-        stop_broker(home, 2)
+        stop_server(home, "kafka-2")
     _produce(settings, b"two of three")
-    start_broker(home, 2)
+    start_server(home, "kafka-2")
     assert status(Settings(home=home)).up
     assert _messages(settings, 1) == [b"two of three"]
 

@@ -25,6 +25,9 @@ class Held:
     rows: Spans
 
 
+NOTHING = Held(None, [])
+
+
 @dataclass(frozen=True)
 class Entry:
     """A partition in a store.

@@ -12,7 +12,8 @@ from typing import Any
 
 from nilo_consumers.audit.filtered import PROVISIONAL, REPEATED, Filtered, filtered
 from nilo_consumers.audit.in_kafka import DeadOffsets, InKafka
-from nilo_consumers.audit.in_stores import InLake, InPostgres
+from nilo_consumers.audit.in_lake import InLake
+from nilo_consumers.audit.in_tables import InPostgres, InSqlite
 from nilo_consumers.audit.ledger import Entry, entry
 from nilo_consumers.audit.spans import Spans, of_offsets
 from nilo_consumers.batch import Span
@@ -22,10 +23,8 @@ from nilo_schemas.errors import Reason
 from nilo_schemas.settings import Settings
 
 PROCESSORS = "processors"
-_STORES: Mapping[str, type[InPostgres] | type[InLake]] = {
-    InPostgres.name: InPostgres,
-    InLake.name: InLake,
-}
+Store = InPostgres | InLake | InSqlite
+_STORES: Mapping[str, type[Store]] = {each.name: each for each in (InPostgres, InLake, InSqlite)}
 STORES = tuple(_STORES)
 
 
@@ -81,7 +80,7 @@ def reconcile(
     settings: Settings,
     topics: Sequence[str] | None = None,
     *,
-    stores: Sequence[str] = STORES,
+    stores: Sequence[str] | None = None,
     within: Range | None = None,
 ) -> Ledger:
     """Compare what Kafka has with what the stores hold, partition by partition.
@@ -91,7 +90,7 @@ def reconcile(
 
     Args:
         topics: without prefix (default: every family and the windows).
-        stores: some of STORES.
+        stores: some of STORES (default: all, but SQLite only where there is a file).
         within: only messages that came to Kafka in this time.
 
     Raises:
@@ -100,7 +99,8 @@ def reconcile(
     """
     within = within or Range()
     lake = InLake(settings)
-    asked = [lake if name == lake.name else _STORES[name](settings) for name in stores]
+    names = stores or [name for name in STORES if _may_be_there(settings, name)]
+    asked = [lake if name == lake.name else _STORES[name](settings) for name in names]
     entries: list[Entry] = []
     late: dict[str, int] = {}
     with closing(InKafka(settings)) as kafka:
@@ -111,6 +111,10 @@ def reconcile(
     return Ledger(within, entries, lake.lost, late)
 
 
+def _may_be_there(settings: Settings, store: str) -> bool:
+    return store != InSqlite.name or settings.sqlite_location.exists()
+
+
 class _Topic:
     """One topic: what Kafka has of it, against one store after the other."""
 
@@ -119,7 +123,7 @@ class _Topic:
         self._partitions = list(kafka.bounds(topic))
         self._dead: DeadOffsets = {}
 
-    def lines(self, store: InPostgres | InLake) -> Iterator[Entry]:
+    def lines(self, store: Store) -> Iterator[Entry]:
         # In this order: a sink that goes on is ahead of what was read, never behind it.
         held = store.held(self._topic, self._partitions)
         asked = self._asked()

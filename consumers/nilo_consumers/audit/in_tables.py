@@ -1,29 +1,27 @@
-"""What the stores hold: the offsets of their rows, and how far their sinks have come."""
+"""What PostgreSQL and SQLite hold: the offsets of their rows, and how far their sinks have come."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import Any
+from operator import itemgetter
+from typing import Any, LiteralString
 
-import numpy as np
 import psycopg
-import pyarrow as pa
-from deltalake import DeltaTable
 from psycopg import sql
 
-from nilo_consumers.audit.ledger import Held
-from nilo_consumers.batch import OFFSET, PARTITION, Span
-from nilo_consumers.delta import DeltaSink
-from nilo_consumers.lake import existing_table, translated
-from nilo_consumers.postgres import CONNECT_LIMIT, OFFSETS, PostgresSink
-from nilo_consumers.postgres import translated as from_postgres
+from nilo_consumers.audit.ledger import NOTHING, Held
+from nilo_consumers.batch import Span
+from nilo_consumers.postgres import CONNECT_LIMIT, OFFSETS, PostgresSink, translated
+from nilo_consumers.sqlite import SqliteSink
+from nilo_consumers.sqlite_file import reading, tables
+from nilo_consumers.sqlite_tables import quoted
 from nilo_consumers.tables import table_name
 from nilo_schemas.settings import Settings
 
-NOTHING = Held(None, [])
 # Each row whose successor is not the next offset ends a stretch; of two alike one ends it.
-_STRETCHES = """
+_SQLITE_OFFSETS = "SELECT partition, next_offset FROM sink_offsets WHERE sink = ? AND topic = ?"
+_STRETCHES: LiteralString = """
     SELECT kafka_partition, kafka_offset, following FROM (
         SELECT kafka_partition, kafka_offset, lead(kafka_offset) OVER places AS following,
                lag(kafka_offset) OVER places AS before
@@ -47,7 +45,7 @@ class InPostgres:
         Raises:
             StoreError: PostgreSQL does not answer or refuses.
         """
-        with from_postgres("reading for the audit"), self._connect() as connection:
+        with translated("reading for the audit"), self._connect() as connection:
             # Rows and offsets of the same moment, while the sink goes on.
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True
@@ -82,10 +80,36 @@ class InPostgres:
         query = sql.SQL(_STRETCHES).format(table=self._table(table_name(topic)))
         with connection.cursor("audit") as cursor:  # on the server: rows come some at a time
             cursor.itersize = 10_000
-            return {
-                partition: list(_spans((offset, following) for _, offset, following in places))
-                for partition, places in groupby(cursor.execute(query), key=lambda row: row[0])
-            }
+            return _by_partition(cursor.execute(query))
+
+
+class InSqlite:
+    """The tables of the SQLite file, as one moment shows them."""
+
+    name = SqliteSink.name
+
+    def __init__(self, settings: Settings) -> None:
+        self._path, self._prefix = settings.sqlite_location, settings.topic_prefix
+
+    def held(self, topic: str, partitions: Iterable[int]) -> dict[int, Held]:
+        """As `InPostgres.held`."""
+        name = table_name(topic)
+        with reading(self._path) as connection:
+            if connection is None or name not in tables(connection):
+                return dict.fromkeys(partitions, NOTHING)
+            connection.execute("BEGIN")  # rows and offsets of the same moment
+            offsets = dict(
+                map(tuple, connection.execute(_SQLITE_OFFSETS, [self.name, self._prefix + topic]))
+            )
+            rows = _by_partition(connection.execute(_STRETCHES.format(table=quoted(name))))
+        return {p: Held(offsets.get(p), rows.get(p, [])) for p in partitions}
+
+
+def _by_partition(places: Iterable[Any]) -> dict[int, list[Span]]:
+    return {
+        partition: list(_spans((offset, following) for _, offset, following in some))
+        for partition, some in groupby(places, key=itemgetter(0))
+    }
 
 
 def _spans(ends: Iterable[tuple[int, int | None]]) -> Iterator[Span]:
@@ -96,49 +120,3 @@ def _spans(ends: Iterable[tuple[int, int | None]]) -> Iterator[Span]:
         if following != offset + 1:
             yield Span(start, offset + 1)
             start = following
-
-
-class InLake:
-    """The files of the Delta tables, as one version shows them."""
-
-    name = DeltaSink.name
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self.lost: list[str] = []
-        """Files of the newest version that are not there, by their path in the lake."""
-
-    def held(self, topic: str, partitions: Iterable[int]) -> dict[int, Held]:
-        """As `InPostgres.held`."""
-        table = existing_table(self._settings, topic)
-        if table is None:
-            return dict.fromkeys(partitions, NOTHING)
-        rows: dict[int, list[Span]] = {}
-        with translated(f"reading {topic} for the audit"):
-            for fragment in self._there(table, table_name(topic)):
-                for partition, span in stretches(fragment.to_table(columns=[PARTITION, OFFSET])):
-                    rows.setdefault(partition, []).append(span)
-            app = f"{self.name}:{self._settings.topic_prefix}{topic}:"
-            return {
-                p: Held(table.transaction_version(f"{app}{p}"), rows.get(p, [])) for p in partitions
-            }
-
-    def _there(self, table: DeltaTable, name: str) -> Iterator[Any]:
-        """The files of a table but those that are gone, which are noted."""
-        gone = set(table.repair(dry_run=True)["files_removed"])
-        self.lost += [f"{name}/{path}" for path in sorted(gone)]
-        for fragment in table.to_pyarrow_dataset().get_fragments():
-            if fragment.path not in gone:
-                yield fragment
-
-
-def stretches(rows: pa.Table) -> Iterator[tuple[int, Span]]:
-    """The partitions and stretches of offsets of rows in any order; rows alike overlap."""
-    partitions, offsets = rows[PARTITION].to_numpy(), rows[OFFSET].to_numpy()
-    order = np.lexsort((offsets, partitions))
-    partitions, offsets = partitions[order], offsets[order]
-    broken = (np.diff(partitions) != 0) | (np.diff(offsets) != 1)
-    for part in np.split(np.arange(len(offsets)), np.flatnonzero(broken) + 1):
-        if len(part):
-            first, last = part[0], part[-1]
-            yield int(partitions[first]), Span(int(offsets[first]), int(offsets[last]) + 1)
