@@ -109,14 +109,18 @@ def calls_in_windows(settings: Settings) -> int:
 
 
 def late(settings: Settings) -> int:
-    """The calls in partials among the dead letters: of each pane and source the newest."""
-    newest: dict[tuple[str, int], int] = {}
+    """The calls in partials among the dead letters: of each pane of the one source the largest.
+
+    They are snapshots, so the newest is; but dead letters of one pane may lie in several partitions.
+    """
+    largest: dict[tuple[str, int], int] = {}
     for message in read_topic(settings, "dlq.metrics.partials"):
         batch, _ = from_frame(message.value(), SCHEMA)
         for row in batch.to_pylist():
             if row["metric"] == CALLS[0]:
-                newest[row["series"], row["start"]] = row["count"]
-    return sum(newest.values())
+                pane = row["series"], row["start"]
+                largest[pane] = max(row["count"], largest.get(pane, 0))
+    return sum(largest.values())
 
 
 def backlog() -> Iterator[Timed]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import uuid
+from collections.abc import Iterator
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from operator import attrgetter
 from pathlib import Path
@@ -25,9 +26,10 @@ from nilo_schemas.settings import Settings
 from nilo_schemas.topics import create_topics
 from tests.integration.sinking import COUNT, LLM, produce, send, sinking, wait_count
 from tests.integration.test_sink_values import EVERY_FIELD
+from tests.integration.topics import delete_topics
 from tests.property.strategies import of
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("prompt_lake")]
+pytestmark = pytest.mark.integration
 STORES = ("postgres", "parquet", "sqlite", "kafka")
 
 
@@ -79,13 +81,14 @@ def export(settings: Settings, *words: str, code: int = 0) -> bytes:
 
 
 @pytest.fixture
-def copy(settings: Settings) -> Settings:
+def copy(settings: Settings) -> Iterator[Settings]:
     """A second installation, empty."""
     prefix = f"t{uuid.uuid4().hex[:8]}."
     second = settings.model_copy(update={"topic_prefix": prefix})
     list(create_topics(second))
     list(Registry(second).register_all())
-    return second
+    yield second
+    delete_topics(second)
 
 
 def test_all_families_are_exported_alike_from_every_store_and_imported_as_they_were(
