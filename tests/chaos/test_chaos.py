@@ -111,7 +111,8 @@ def calls_in_windows(settings: Settings) -> int:
 def late(settings: Settings) -> int:
     """The calls in partials among the dead letters: of each pane of the one source the largest.
 
-    They are snapshots, so the newest is; but dead letters of one pane may lie in several partitions.
+    They are snapshots, which grow. Dead letters of one pane may lie in several partitions, so the
+    last one read need not be the newest.
     """
     largest: dict[tuple[str, int], int] = {}
     for message in read_topic(settings, "dlq.metrics.partials"):
