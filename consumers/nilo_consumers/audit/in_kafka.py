@@ -96,7 +96,7 @@ class InKafka:
         with _asking(f"the messages of {name}"):
             self._consumer.assign([TopicPartition(name, n, bounds[n].start) for n in left])
             while left:
-                for number, found in _by_partition(self._some(name)).items():
+                for number, found in self._some(name).items():
                     inside = [one for one in found if not one.error() and _at(one) < ends[number]]
                     if len(inside) < len(found):  # it ends here, or lies behind
                         left.discard(number)
@@ -104,15 +104,16 @@ class InKafka:
                         yield inside
             self._consumer.unassign()
 
-    def _some(self, name: str) -> Messages:
+    def _some(self, name: str) -> dict[int, Messages]:
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
-            if found := self._consumer.consume(FETCH, 0.5):
+            if found := _by_partition(self._consumer.consume(FETCH, 0.5)):
                 return found
         raise UnreachableError(f"no message of {name} came in {PATIENCE:.0f} s")
 
 
 def _by_partition(messages: Messages) -> dict[int, Messages]:
+    """Messages and ends of partitions; broken connections heal by themselves in librdkafka."""
     found: dict[int, Messages] = {}
     for message in messages:
         error = message.error()
