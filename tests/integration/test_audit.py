@@ -56,6 +56,7 @@ def faults(certificate: dict[str, Any]) -> dict[tuple[str, int], dict[str, Any]]
 def test_a_certificate_when_every_message_has_its_place(settings: Settings) -> None:
     landed(settings)
     calls(settings, 4)
+    produce(settings, f"dlq.{LLM}", [b"somebody else's"], headers=[("x", None)])
     code, certificate = audited(settings, "--topic", LLM)
 
     assert (code, certificate["clean"], certificate["rows"]) == (0, True, 1200)

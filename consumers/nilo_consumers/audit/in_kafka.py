@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -74,12 +75,12 @@ class InKafka:
         }
 
     def dead_letters(self, topic: str) -> DeadOffsets:
-        """The origins of the dead letters of a topic."""
+        """The origins of the dead letters of a topic; what is none of ours there says nothing."""
         found: DeadOffsets = {}
-        for messages in self.messages(dead_letter_topic(topic)):
-            for message in messages:
-                story = dict(_headers(message))
-                why = _text(story, CONNECTOR), _text(story, REASON)
+        for message in chain.from_iterable(self.messages(dead_letter_topic(topic))):
+            story = {name: value.decode(errors="replace") for name, value in _headers(message)}
+            if story.get(PARTITION, "").isdigit() and story.get(OFFSET, "").isdigit():
+                why = story.get(CONNECTOR, "?"), story.get(REASON, "?")
                 offsets = found.setdefault(why, {}).setdefault(int(story[PARTITION]), [])
                 offsets.append(int(story[OFFSET]))
         return found
@@ -134,11 +135,7 @@ def _int(value: int | None) -> int:
 def _headers(message: Message) -> list[tuple[str, bytes]]:
     # The client's types also allow a dict, which only producers give.
     found: Any = message.headers()
-    return list(found or [])
-
-
-def _text(story: Mapping[str, bytes], name: str) -> str:
-    return story.get(name, b"?").decode(errors="replace")
+    return [(name, value) for name, value in found or [] if value is not None]
 
 
 @contextmanager
