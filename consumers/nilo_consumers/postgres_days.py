@@ -140,7 +140,8 @@ def stray_days(
 
 _MAKE_DAY: tuple[LiteralString, ...] = (
     # A table that is attached blocks no writer of its siblings; PARTITION OF would.
-    "CREATE TABLE {day} (LIKE {table})",
+    # With the constraints that somebody may have added: else it would not be attached.
+    "CREATE TABLE {day} (LIKE {table} INCLUDING CONSTRAINTS)",
     "LOCK TABLE {rest} IN SHARE ROW EXCLUSIVE MODE",
     """WITH moved AS (DELETE FROM {rest} WHERE {time} >= {begin} AND {time} < {end} RETURNING *)
        INSERT INTO {day} SELECT * FROM moved""",
