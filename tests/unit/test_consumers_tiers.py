@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from nilo_cli.stored_events import stored_events
-from nilo_consumers import count_parquet
+from nilo_consumers import StoreRefusedError, StoreUnavailableError, count_parquet
 from nilo_consumers.audit.in_lake import InLake
 from nilo_consumers.audit.spans import repeated, union
 from nilo_consumers.batch import ORIGIN, Batch, Span
@@ -338,6 +338,19 @@ for step in run(settings, ["events.llm"], date.fromisoformat(sys.argv[2]), dry_r
 """
 
 
+def test_a_damaged_file_is_a_clear_error(settings: Settings) -> None:
+    filled(settings)
+    moved(settings)
+    (old,) = [each for each in lines(settings, "cold") if each.event_date == OLD]
+    path = settings.archive_location / old.path
+    content = bytearray(path.read_bytes())
+    content[-40:-20] = bytes(20)
+    path.write_bytes(content)
+
+    with pytest.raises(StoreRefusedError, match=r"part-0001\.avro is no whole Avro file"):
+        list(archived_rows(settings, LLM, OLD))
+
+
 def test_runs_that_are_killed_lose_nothing_and_double_nothing(settings: Settings) -> None:
     """At random moments, until one run comes to its end."""
     seed = random.randrange(10**6)
@@ -375,7 +388,7 @@ def test_a_second_run_at_the_same_time_is_refused(settings: Settings) -> None:
     first = run(settings, [LLM], TODAY, dry_run=False)
     next(first)
 
-    with pytest.raises(Exception, match="another `nilo tiers run`"):
+    with pytest.raises(StoreUnavailableError, match="another `nilo tiers run`"):
         moved(settings)
     assert [step.event_date for step in first] == [OLD]
 

@@ -69,9 +69,11 @@ def read(path: Path) -> Iterator[Values]:
     """
     with path.open("rb") as file:
         try:
-            rows: Iterator[Any] = fastavro.reader(file)
+            rows: Any = fastavro.reader(file)
             yield from rows
-        except (ValueError, EOFError, fastavro.read.SchemaResolutionError) as error:
+        except OSError:
+            raise
+        except Exception as error:  # whatever a damaged byte leads the library to
             raise StoreRefusedError(f"{path} is no whole Avro file: {error}") from error
 
 

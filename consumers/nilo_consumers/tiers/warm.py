@@ -16,7 +16,8 @@ from nilo_consumers.errors import StoreRefusedError
 from nilo_consumers.events import rows_of
 from nilo_consumers.lake import EVENT_DATE, translated
 
-_CHUNK = 5_000  # rows in memory at a time
+# Rows in memory at a time: as columns, for each look into the files, and of these as values.
+_CHUNK, _VALUES = 50_000, 2_000
 
 
 class WarmDay:
@@ -54,7 +55,9 @@ class WarmDay:
                 for some in _chunks(spans):
                     part = self._dataset.to_table(filter=self._places(partition, some))
                     part = part.drop_columns([EVENT_DATE])
-                    yield from rows_of(part.filter(_inside(some)).sort_by(OFFSET))
+                    ordered = part.filter(_inside(some)).sort_by(OFFSET)
+                    for batch in ordered.to_batches(_VALUES):
+                        yield from rows_of(batch)
 
     def leave(self) -> None:
         """Take the day's rows out of the table; readers of earlier versions keep the files.
