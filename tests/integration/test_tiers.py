@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 
 from nilo_consumers import count_parquet, count_postgres
 from nilo_consumers.lake import existing_table
-from nilo_consumers.tiers.manifest import Manifest
+from nilo_consumers.postgres_retention import Expired
+from nilo_consumers.tiers.manifest import Entry, Manifest
+from nilo_consumers.tiers.run import run
 from nilo_schemas.families import LlmEvent
 from nilo_schemas.settings import Settings
 from tests.integration.programs import nilo
@@ -145,6 +148,52 @@ def test_rows_that_the_lake_lacks_stay_in_postgres(landed: Settings) -> None:
     assert [each[1] for each in told(steps) if each[3]] == [str(noon(-6).date())]
     assert f"{LLM}/{lost['kafka_partition']} offset {lost['kafka_offset']}" in errors
     assert count_postgres(landed, LLM) == 24
+
+
+def test_a_run_that_ends_before_the_rows_are_dropped_is_finished_by_the_next(
+    landed: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manifest has them as gone already: the ledger is clean then, between, and at the end."""
+    today = noon().date()
+
+    def killed(*_: object) -> Iterator[Expired]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("nilo_consumers.tiers.hot.drop_expired", killed)
+        with pytest.raises(KeyboardInterrupt):
+            list(run(landed, [LLM], today, dry_run=False))
+    noted = hot_lines(landed)
+    assert [each.event_date for each in noted] == [noon(-20).date()]
+    between = audited(landed)
+    list(run(landed, [LLM], today, dry_run=False))
+
+    assert between[0] == 0
+    assert absent(between[1], "postgres") == 0
+    assert count_postgres(landed, LLM) == 16
+    assert noted[0] in hot_lines(landed)
+    assert sum(each.rows for each in hot_lines(landed)) == 24
+    code, certificate = audited(landed)
+    assert (code, absent(certificate, "postgres")) == (0, 24)
+
+
+def test_rows_that_come_after_their_day_was_dropped_go_with_the_next_run(
+    landed: Settings,
+) -> None:
+    tiers(landed, "run", "--yes")
+    send(landed, [event(noon(-6)) for _ in range(4)])
+    for store, rows in (("postgres", 20), ("parquet", 28)):
+        with sinking(store, landed, topics=[LLM]):
+            wait_count(store, landed, rows)
+    code, steps, _ = tiers(landed, "run", "--yes")
+
+    assert (code, told(steps)) == (0, [("drop from hot", None, 4, False)])
+    code, certificate = audited(landed)
+    assert (code, absent(certificate, "postgres")) == (0, 28)
+
+
+def hot_lines(settings: Settings) -> list[Entry]:
+    return [each for each in Manifest(settings).entries(LLM) if each.tier == "hot"]
 
 
 def test_a_topic_that_is_not_there_is_wrong_usage(settings: Settings) -> None:

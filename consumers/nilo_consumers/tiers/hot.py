@@ -17,7 +17,7 @@ from nilo_consumers.postgres import CONNECT_LIMIT, translated
 from nilo_consumers.postgres_retention import Expired, drop_expired, plan_retention
 from nilo_consumers.tables import time_column
 from nilo_consumers.tiers.cold import Archive
-from nilo_consumers.tiers.manifest import EXPIRED, Entry, Manifest, by_partition, expired, now
+from nilo_consumers.tiers.manifest import EXPIRED, Entry, Manifest, by_partition, now
 from nilo_consumers.tiers.policy import Policy
 from nilo_consumers.tiers.warm import offsets_of, without
 from nilo_schemas.settings import Settings
@@ -50,7 +50,11 @@ def drop(settings: Settings, each: Expired, policy: Policy, *, dry_run: bool) ->
     rows = _offsets(settings, each)
     if sum(map(count, rows.values())) != each.rows:
         raise StoreMovedError(f"{each.partition.name} has other rows than before: run again")
-    if lacking := without(rows, _elsewhere(settings, each, policy)):
+    lacking = without(rows, _in_lake(settings, each))
+    if lacking:
+        archived = _in_archive(settings, each.partition.topic, policy, lacking)
+        lacking = without(lacking, archived)
+    if lacking:
         raise StoreRefusedError(_told(each, lacking))
     if dry_run:
         return
@@ -74,23 +78,29 @@ def _offsets(settings: Settings, each: Expired) -> dict[int, list[Span]]:
         return spans_by_partition(cursor.execute(sql.SQL(STRETCHES).format(table=rows)))
 
 
-def _elsewhere(settings: Settings, each: Expired, policy: Policy) -> Mapping[int, Spans]:
-    """The offsets of the same days that are in the lake, in the archive, or were let go there."""
+def _in_lake(settings: Settings, each: Expired) -> Mapping[int, Spans]:
+    """The offsets of the same days in the lake, by partition of the topic."""
     topic, day = each.partition.topic, each.partition.day
-    cold, found = Archive(settings, topic, policy), dict[int, list[Span]]()
     table = existing_table(settings, topic)
-    if table is not None:
-        before = each.before.astimezone(UTC).date()
-        own = (day, day + timedelta(days=1)) if day else (date.min, before)
-        found = offsets_of(table, topic, *own)
-    files = [one for one in cold.entries() if day in (None, one.event_date)]
-    for one in files:
-        cold.check(one)
-    gone = expired(Manifest(settings).entries(topic), "cold")
-    for more in (by_partition(files), gone):
-        for number, spans in more.items():
-            found.setdefault(number, []).extend(spans)
-    return found
+    if table is None:
+        return {}
+    if day is not None:
+        return offsets_of(table, topic, day, day + timedelta(days=1))
+    return offsets_of(table, topic, date.min, each.before.astimezone(UTC).date())
+
+
+def _in_archive(
+    settings: Settings, topic: str, policy: Policy, wanted: Mapping[int, Spans]
+) -> Mapping[int, Spans]:
+    """The offsets in those files of the archive that have some of these, or had them."""
+    cold, found = Archive(settings, topic, policy), []
+    for file in cold.entries():
+        held = by_partition([file])
+        if without(wanted, held) != wanted:
+            cold.check(file)
+            found.append(file)
+    gone = [one for one in Manifest(settings).entries(topic) if one.reason == EXPIRED]
+    return by_partition([*found, *(one for one in gone if one.tier == "cold")])
 
 
 def _told(each: Expired, lacking: Mapping[int, Spans]) -> str:
