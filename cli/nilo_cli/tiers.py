@@ -35,9 +35,9 @@ def run(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Move old days of events on: out of PostgreSQL, from the lake to the archive, out of that.
+    """Move old days of events to the next tier.
 
-    A day leaves a tier only when the next one has every offset of it; what cannot be shown to be
+    Out of PostgreSQL, from the lake to the archive, and out of that. A day leaves a tier only when the next one has every offset of it; what cannot be shown to be
     there stays, is told as refused, and makes the exit code 1. Sinks may go on meanwhile. Once a
     day is often enough.
 
@@ -61,9 +61,9 @@ def run(
 
 @app.command()
 def show(ctx: typer.Context, topic: Topics = None, as_json: Json = False) -> None:
-    """Tell what each tier holds of each topic, and when its oldest day leaves it.
+    """Tell what each tier holds of each topic.
 
-    The files of the lake are those of the last `nilo tiers run`.
+    And when its oldest day leaves it. The files of the lake are those of the last `nilo tiers run`.
 
     \b
     Example:
