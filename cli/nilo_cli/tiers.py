@@ -37,9 +37,9 @@ def run(
 ) -> None:
     """Move old days of events to the next tier.
 
-    Out of PostgreSQL, from the lake to the archive, and out of that. A day leaves a tier only when the next one has every offset of it; what cannot be shown to be
-    there stays, is told as refused, and makes the exit code 1. Sinks may go on meanwhile. Once a
-    day is often enough.
+    Out of PostgreSQL, from the lake to the archive, and out of that. A day leaves a tier only when
+    the next one has every offset of it; what cannot be shown to be there stays, is told as refused,
+    and makes the exit code 1. Sinks may go on meanwhile. Once a day is often enough.
 
     \b
     Example:
