@@ -275,7 +275,11 @@ def test_a_day_stays_in_the_lake_when_its_file_is_damaged_or_missing(settings: S
     (old,) = [each for each in lines(settings, "cold") if each.event_date == OLD]
     path = settings.archive_location / old.path
     whole = path.read_bytes()
-    for damaged, word in ((whole[:-1], "bytes"), (whole[:-1] + b"x", "checksum"), (None, "miss")):
+    for damaged, word in (
+        (whole[:-1], "bytes"),
+        (whole[:-1] + bytes([whole[-1] ^ 1]), "checksum"),
+        (None, "miss"),
+    ):
         path.unlink()
         if damaged is not None:
             path.write_bytes(damaged)

@@ -98,7 +98,7 @@ class Archive:
         return over
 
     def _next(self, day: date) -> Path:
-        """The name of a day's next file; raises StoreRefusedError."""
+        """The name of a day's next file; raises StoreError."""
         folder = self._folder / table_name(self._topic) / f"event_date={day}"
         known = {
             each.path for each in self._manifest.entries(self._topic) if each.event_date == day
