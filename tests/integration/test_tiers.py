@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -175,6 +179,31 @@ def test_a_run_that_ends_before_the_rows_are_dropped_is_finished_by_the_next(
     assert sum(each.rows for each in hot_lines(landed)) == 24
     code, certificate = audited(landed)
     assert (code, absent(certificate, "postgres")) == (0, 24)
+
+
+def test_a_run_that_is_killed_at_random_moments_leaves_a_clean_ledger(landed: Settings) -> None:
+    """SIGKILL again and again, later each time, until one comes to its end."""
+    seed = random.randrange(10**6)
+    moments, kills, least, code = random.Random(seed), 0, 0.8, None
+    words = [sys.executable, "-m", "nilo_cli", "tiers", "run", "--yes", "--topic", LLM]
+    while code is None:
+        with subprocess.Popen(
+            words, env=os.environ | landed.environment(), stdout=subprocess.DEVNULL
+        ) as child:
+            try:
+                code = child.wait(least + moments.uniform(0, 0.4))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                kills, least = kills + 1, least + 0.3
+        assert audited(landed, "--checksums")[0] == 0, f"seed {seed}, {kills} kills"
+
+    assert kills
+    assert code == 0
+    assert (count_postgres(landed, LLM), count_parquet(landed, LLM)) == (16, 24)
+    (path,) = cold_files(landed).values()
+    assert list(landed.archive_location.rglob("*.avro")) == [path]
+    code, certificate = audited(landed)
+    assert (code, absent(certificate, "postgres"), absent(certificate, "parquet")) == (0, 24, 8)
 
 
 def test_rows_that_come_after_their_day_was_dropped_go_with_the_next_run(
