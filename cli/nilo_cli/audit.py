@@ -50,19 +50,26 @@ def reconcile(
     out: Annotated[
         Path | None, typer.Option("--out", help="Also write the certificate to a file.")
     ] = None,
+    checksums: Annotated[
+        bool,
+        typer.Option(
+            "--checksums", help="Read every file that the manifest knows; compare its SHA-256."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare every offset in Kafka with what each store holds.
 
     For each partition: rows, the messages that are no rows for a reason (dead letters; windows that
-    are provisional), and what is missing, there twice, or beyond what the store says it has. As
-    JSON the whole ledger is a certificate with a digest. Exit code 1 when something is wrong.
+    are provisional; days that `nilo tiers run` has let go), and what is missing, there twice, or
+    beyond what the store says it has. As JSON the whole ledger is a certificate with a digest.
+    Exit code 1 when something is wrong.
 
     \b
     Example:
       nilo audit reconcile
       nilo audit reconcile --topic events.llm --from 1h --json
-      nilo audit reconcile --out certificate.json
+      nilo audit reconcile --checksums --out certificate.json
     """
     from nilo_consumers.audit.reconcile import STORES, Range
     from nilo_consumers.audit.reconcile import reconcile as work
@@ -75,7 +82,7 @@ def reconcile(
         parse_time(since, now) if since else None, parse_time(until, now) if until else None
     )
     topics = known_topics(settings, topic)
-    ledger = work(settings, topics, stores=store, within=within)
+    ledger = work(settings, topics, stores=store, within=within, checksums=checksums)
     if out:
         _write(out, ledger)
     if wants_json(as_json):
@@ -113,6 +120,7 @@ def _conclude(ledger: Ledger) -> None:
     faults = [
         f"{line.store} {line.topic}/{line.partition}" for line in ledger.entries if not line.clean
     ]
-    faults += [f"{path} (in the lake's log, but not there)" for path in ledger.lost_files]
+    faults += [f"{path} (missing)" for path in ledger.lost_files]
+    faults += [f"{path} (not as it was written)" for path in ledger.changed_files]
     more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
     raise AuditError(f"not clean: {', '.join(faults[:_NAMED])}{more}")

@@ -30,6 +30,7 @@ class Store(StrEnum):
     POSTGRES = "postgres"
     PARQUET = "parquet"
     SQLITE = "sqlite"
+    ARCHIVE = "archive"
     KAFKA = "kafka"
 
 

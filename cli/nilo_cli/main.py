@@ -26,6 +26,7 @@ from nilo_cli import (
     schemas,
     stack,
     tail,
+    tiers,
     topics,
     windows,
 )
@@ -63,6 +64,7 @@ for group, name in (
     (metrics, "metrics"),
     (audit, "audit"),
     (lakes, "lake"),
+    (tiers, "tiers"),
     (config, "config"),
     (bench, "bench"),
 ):

@@ -9,11 +9,12 @@ from nilo_cli.tail_offsets import Span
 from nilo_cli.tail_read import read
 from nilo_consumers.decoding import Decoder, by_partition
 from nilo_consumers.events import STORES, Selection, Values, rows_of
+from nilo_consumers.tiers.read import events_archive
 from nilo_schemas.envelope import Event
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
 
-KAFKA = "kafka"
+KAFKA, ARCHIVE = "kafka", "archive"
 _MESSAGES = 2000  # in memory at a time
 
 
@@ -23,7 +24,7 @@ def stored_events(
     """The values of a family's events as Avro carries them, in no order.
 
     Args:
-        store: `kafka`, or one of nilo_consumers.events.STORES.
+        store: `kafka`, `archive`, or one of nilo_consumers.events.STORES.
         settings: where it is.
         family: whose events.
         wanted: which of them.
@@ -33,6 +34,8 @@ def stored_events(
     """
     if store == KAFKA:
         return _events_kafka(settings, family, wanted)
+    if store == ARCHIVE:
+        return events_archive(settings, family, wanted)
     return STORES[store](settings, family, wanted)
 
 

@@ -20,7 +20,7 @@ from psycopg import sql
 
 from nilo_consumers.postgres_migrations import lock
 from nilo_consumers.tables import WINDOWS, default_partition, table_name, time_column
-from nilo_schemas.errors import SettingsError
+from nilo_consumers.tiers.policy import days_in_tier
 from nilo_schemas.families import families
 from nilo_schemas.settings import Settings
 
@@ -94,13 +94,7 @@ def last_made(today: date) -> date:
 
 def hot_days(settings: Settings) -> dict[str, int]:
     """The hot days of every topic; raises SettingsError for one that there is not."""
-    topics, own = (*families(), WINDOWS), settings.own_hot_days()
-    if unknown := sorted(own.keys() - set(topics)):
-        raise SettingsError(
-            f"setting hot_days_by_topic: there is no topic {unknown[0]!r}; known: "
-            + ", ".join(topics)
-        )
-    return dict.fromkeys(topics, settings.hot_days) | own
+    return days_in_tier(settings, "hot")
 
 
 def days_of(times: pa.ChunkedArray) -> set[date]:

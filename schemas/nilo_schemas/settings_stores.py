@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from nilo_schemas.settings_connections import PASSWORD_IN_URL, ConnectionSettings
 
+_DAYS_BY_TOPIC = r"^([\w.-]+=[1-9]\d{0,3}(,[\w.-]+=[1-9]\d{0,3})*)?$"
 _PASSWORD_IN_QUERY = re.compile(r"(?i)[?&](p|password|token)=")
 
 
@@ -27,8 +28,34 @@ class StoreSettings(ConnectionSettings):
     )
     hot_days_by_topic: str = Field(
         default="",
-        pattern=r"^([\w.-]+=[1-9]\d{0,2}(,[\w.-]+=[1-9]\d{0,2})*)?$",
+        pattern=_DAYS_BY_TOPIC,
         description="other numbers of hot days: `events.llm=7,metrics.windows=400`",
+    )
+    warm_days: int = Field(
+        default=180,
+        ge=1,
+        le=36500,
+        description="days before today that the lake holds; older ones go to the archive",
+    )
+    warm_days_by_topic: str = Field(
+        default="",
+        pattern=_DAYS_BY_TOPIC,
+        description="other numbers of warm days: `events.market=90`",
+    )
+    cold_days: int = Field(
+        default=730,
+        ge=1,
+        le=36500,
+        description="days before today that the archive holds; older ones are deleted",
+    )
+    cold_days_by_topic: str = Field(
+        default="",
+        pattern=_DAYS_BY_TOPIC,
+        description="other numbers of cold days: `events.llm=3650`",
+    )
+    archive: Path | None = Field(
+        default=None,
+        description="folder of the archive, on a disk of this machine (default: HOME/archive)",
     )
     maintenance_every: float = Field(
         default=60.0,
@@ -90,9 +117,19 @@ class StoreSettings(ConnectionSettings):
         """Folder or URL of the Delta Lake tables."""
         return self.lake or str(self.home / "lake")
 
-    def own_hot_days(self) -> dict[str, int]:
-        """The hot days of the topics (without prefix) that have a number of their own."""
-        pairs = (pair.split("=") for pair in self.hot_days_by_topic.split(",") if pair)
+    @property
+    def archive_location(self) -> Path:
+        """The folder of the archive."""
+        return (self.archive or self.home / "archive").expanduser()
+
+    def own_days(self, tier: Literal["hot", "warm", "cold"]) -> dict[str, int]:
+        """The days in a tier of the topics (without prefix) that have a number of their own."""
+        text = {
+            "hot": self.hot_days_by_topic,
+            "warm": self.warm_days_by_topic,
+            "cold": self.cold_days_by_topic,
+        }[tier]
+        pairs = (pair.split("=") for pair in text.split(",") if pair)
         return {topic: int(days) for topic, days in pairs}
 
     @property

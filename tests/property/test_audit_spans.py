@@ -8,9 +8,8 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nilo_consumers.audit.in_lake import stretches
 from nilo_consumers.audit.ledger import Held, entry
-from nilo_consumers.audit.spans import both, count, minus, of_offsets, repeated, union
+from nilo_consumers.audit.spans import both, count, minus, of_offsets, repeated, stretches, union
 from nilo_consumers.batch import Span
 
 LAST = 40

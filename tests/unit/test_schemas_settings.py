@@ -87,6 +87,8 @@ def test_every_setting_has_its_environment_variable(name: str) -> None:
         "kafka_security_protocol": "SSL",
         "kafka_sasl_mechanism": "PLAIN",
         "hot_days_by_topic": "events.llm=7",
+        "warm_days_by_topic": "events.llm=7",
+        "cold_days_by_topic": "events.llm=7",
         "prometheus_histograms": "native",
         "influx_url": "http://own",
         "pushgateway_url": "http://own",

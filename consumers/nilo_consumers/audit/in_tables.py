@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, LiteralString
@@ -11,17 +11,19 @@ import psycopg
 from psycopg import sql
 
 from nilo_consumers.audit.ledger import NOTHING, Held
+from nilo_consumers.audit.spans import Spans
 from nilo_consumers.batch import Span
 from nilo_consumers.postgres import CONNECT_LIMIT, OFFSETS, PostgresSink, translated
 from nilo_consumers.sqlite import SqliteSink
 from nilo_consumers.sqlite_file import reading, tables
 from nilo_consumers.sqlite_tables import quoted
 from nilo_consumers.tables import table_name
+from nilo_consumers.tiers.manifest import Manifest, expired
 from nilo_schemas.settings import Settings
 
 # Each row whose successor is not the next offset ends a stretch; of two alike one ends it.
 _SQLITE_OFFSETS = "SELECT partition, next_offset FROM sink_offsets WHERE sink = ? AND topic = ?"
-_STRETCHES: LiteralString = """
+STRETCHES: LiteralString = """
     SELECT kafka_partition, kafka_offset, following FROM (
         SELECT kafka_partition, kafka_offset, lead(kafka_offset) OVER places AS following,
                lag(kafka_offset) OVER places AS before
@@ -55,6 +57,10 @@ class InPostgres:
             rows = self._stretches(connection, topic)
         return {p: Held(offsets.get(p), rows.get(p, [])) for p in partitions}
 
+    def expired(self, topic: str) -> Mapping[int, Spans]:
+        """The offsets of a topic that `nilo tiers run` has dropped, by partition."""
+        return expired(Manifest(self._settings).entries(topic), "hot")
+
     def _connect(self) -> psycopg.Connection[Any]:
         return psycopg.connect(
             self._settings.database(), connect_timeout=CONNECT_LIMIT, application_name="nilo-audit"
@@ -77,10 +83,10 @@ class InPostgres:
         return dict(rows.fetchall())
 
     def _stretches(self, connection: psycopg.Connection[Any], topic: str) -> dict[int, list[Span]]:
-        query = sql.SQL(_STRETCHES).format(table=self._table(table_name(topic)))
+        query = sql.SQL(STRETCHES).format(table=self._table(table_name(topic)))
         with connection.cursor("audit") as cursor:  # on the server: rows come some at a time
             cursor.itersize = 10_000
-            return _by_partition(cursor.execute(query))
+            return spans_by_partition(cursor.execute(query))
 
 
 class InSqlite:
@@ -101,11 +107,16 @@ class InSqlite:
             offsets = dict(
                 map(tuple, connection.execute(_SQLITE_OFFSETS, [self.name, self._prefix + topic]))
             )
-            rows = _by_partition(connection.execute(_STRETCHES.format(table=quoted(name))))
+            rows = spans_by_partition(connection.execute(STRETCHES.format(table=quoted(name))))
         return {p: Held(offsets.get(p), rows.get(p, [])) for p in partitions}
 
+    def expired(self, topic: str) -> Mapping[int, Spans]:
+        """None: nothing leaves the file."""
+        return {}
 
-def _by_partition(places: Iterable[Any]) -> dict[int, list[Span]]:
+
+def spans_by_partition(places: Iterable[Any]) -> dict[int, list[Span]]:
+    """What STRETCHES finds, by partition."""
     return {
         partition: list(_spans((offset, following) for _, offset, following in some))
         for partition, some in groupby(places, key=itemgetter(0))

@@ -15,9 +15,10 @@ from nilo_consumers.audit.in_kafka import DeadOffsets, InKafka
 from nilo_consumers.audit.in_lake import InLake
 from nilo_consumers.audit.in_tables import InPostgres, InSqlite
 from nilo_consumers.audit.ledger import Entry, entry
-from nilo_consumers.audit.spans import Spans, of_offsets
+from nilo_consumers.audit.spans import Spans, minus, of_offsets, union
 from nilo_consumers.batch import Span
 from nilo_consumers.tables import WINDOWS
+from nilo_consumers.tiers.manifest import EXPIRED
 from nilo_schemas.contracts import records
 from nilo_schemas.errors import Reason
 from nilo_schemas.settings import Settings
@@ -38,17 +39,23 @@ class Range:
 
 @dataclass(frozen=True)
 class Ledger:
-    """All lines, and what concerns no line: files that are gone, and events too late to count."""
+    """All lines, and what concerns no line.
+
+    That are files of the lake and the archive that are gone or changed, and the events that came
+    too late to count.
+    """
 
     range: Range
     entries: Sequence[Entry]
     lost_files: Sequence[str]
+    changed_files: Sequence[str]
     late: Mapping[str, int]
 
     @property
     def clean(self) -> bool:
         """Whether every message has its place in every store."""
-        return not self.lost_files and all(line.clean for line in self.entries)
+        files = self.lost_files or self.changed_files
+        return not files and all(line.clean for line in self.entries)
 
     def certificate(self) -> dict[str, Any]:
         """The ledger as JSON types, with its SHA-256 digest: what was compared, and whether clean.
@@ -64,6 +71,7 @@ class Ledger:
             "rows": sum(line.rows for line in self.entries),
             "late": dict(self.late),
             "lost_files": list(self.lost_files),
+            "changed_files": list(self.changed_files),
             "entries": [line.as_json() for line in self.entries],
         }
         return body | {"digest": digest(body)}
@@ -82,6 +90,7 @@ def reconcile(
     *,
     stores: Sequence[str] | None = None,
     within: Range | None = None,
+    checksums: bool = False,
 ) -> Ledger:
     """Compare what Kafka has with what the stores hold, partition by partition.
 
@@ -92,13 +101,14 @@ def reconcile(
         topics: without prefix (default: every family and the windows).
         stores: some of STORES (default: all, but SQLite only where there is a file).
         within: only messages that came to Kafka in this time.
+        checksums: read all files of the lake and the archive that the manifest knows, and compare.
 
     Raises:
         UnreachableError: the brokers or the registry do not answer.
         StoreError: a store does not answer or refuses.
     """
     within = within or Range()
-    lake = InLake(settings)
+    lake = InLake(settings, checksums=checksums)
     names = stores or [name for name in STORES if _may_be_there(settings, name)]
     asked = [lake if name == lake.name else _STORES[name](settings) for name in names]
     entries: list[Entry] = []
@@ -108,7 +118,7 @@ def reconcile(
             audit = _Topic(settings, kafka, topic, within)
             entries += [line for store in asked for line in audit.lines(store)]
             late |= audit.late()
-    return Ledger(within, entries, lake.lost, late)
+    return Ledger(within, entries, lake.lost, lake.changed, late)
 
 
 def _may_be_there(settings: Settings, store: str) -> bool:
@@ -128,11 +138,14 @@ class _Topic:
         held = store.held(self._topic, self._partitions)
         asked = self._asked()
         self._dead = self._kafka.dead_letters(self._topic)
-        windows = self._windows(asked)
+        windows, gone = self._windows(asked), store.expired(self._topic)
         for number, span in asked.items():
             absent = _absent(self._dead, store.name, number)
             if number in windows:
                 absent |= _no_rows(windows[number], store.name)
+            if number in gone:
+                # What comes again after its day went is a row like any other.
+                absent[EXPIRED] = minus(gone[number], union(held[number].rows))
             yield entry(
                 (self._topic, number, store.name), span, held[number], absent,
                 whole=self._within == Range(),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from nilo_consumers.batch import Span
+import numpy as np
+import pyarrow as pa
+
+from nilo_consumers.batch import OFFSET, PARTITION, Span
 
 Spans = Sequence[Span]
 
@@ -64,6 +67,18 @@ def count(spans: Iterable[Span]) -> int:
 def of_offsets(offsets: Iterable[int]) -> list[Span]:
     """The stretches of single offsets, in any order."""
     return union(Span(offset, offset + 1) for offset in offsets)
+
+
+def stretches(rows: pa.Table) -> Iterator[tuple[int, Span]]:
+    """The partitions and stretches of offsets of rows in any order; rows alike overlap."""
+    partitions, offsets = rows[PARTITION].to_numpy(), rows[OFFSET].to_numpy()
+    order = np.lexsort((offsets, partitions))
+    partitions, offsets = partitions[order], offsets[order]
+    broken = (np.diff(partitions) != 0) | (np.diff(offsets) != 1)
+    for part in np.split(np.arange(len(offsets)), np.flatnonzero(broken) + 1):
+        if len(part):
+            first, last = part[0], part[-1]
+            yield int(partitions[first]), Span(int(offsets[first]), int(offsets[last]) + 1)
 
 
 def _start(span: Span) -> int:

@@ -1,0 +1,140 @@
+"""One run over the tiers: hot days dropped, warm ones archived, cold ones deleted."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+
+from nilo_consumers.errors import StoreError, StoreUnavailableError
+from nilo_consumers.lake import existing_table
+from nilo_consumers.postgres_retention import Expired
+from nilo_consumers.tiers import hot
+from nilo_consumers.tiers.cold import Archive
+from nilo_consumers.tiers.policy import Policy, policies
+from nilo_consumers.tiers.warm import WarmDay, days
+from nilo_consumers.tiers.warm_files import note_files
+from nilo_schemas.settings import Settings
+
+DROPPED, ARCHIVED, DELETED = "drop from hot", "lake to archive", "delete from archive"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What was, or would be, done with one day of a topic.
+
+    Args:
+        topic: without prefix.
+        event_date: UTC; None: the rows of all old days without a partition of their own.
+        step: DROPPED, ARCHIVED or DELETED.
+        rows: how many it moves or removes.
+        refused: why it was not done; None: it was, or would be.
+    """
+
+    topic: str
+    event_date: date | None
+    step: str
+    rows: int
+    refused: str | None = None
+
+
+def run(
+    settings: Settings, topics: Collection[str], today: date, *, dry_run: bool
+) -> Iterator[Step]:
+    """Do what the policy asks for by today, step by step; `dry_run` only tells the steps.
+
+    What is refused stays as it is, and the other steps go on. Sinks may write meanwhile. A run
+    that was killed leaves nothing that the next one would not finish.
+
+    Args:
+        settings: where the tiers are, and how long they hold what.
+        topics: of event families, without prefix.
+        today: in UTC.
+        dry_run: change nothing.
+
+    Raises:
+        SettingsError: the policy contradicts itself.
+        StoreError: PostgreSQL or the lake does not answer at all.
+        OSError: the archive's disk is full, or not ours to write to.
+    """
+    known = {topic: policy for topic, policy in policies(settings).items() if topic in topics}
+    if dry_run:
+        yield from _steps(settings, known, today, dry_run=True)
+        return
+    with _alone(settings):
+        yield from _steps(settings, known, today, dry_run=False)
+        for topic, policy in known.items():
+            note_files(settings, topic, policy)
+
+
+def _steps(
+    settings: Settings, known: Mapping[str, Policy], today: date, *, dry_run: bool
+) -> Iterator[Step]:
+    if settings.database_url is not None:
+        yield from _drop(settings, known, today, dry_run=dry_run)
+    for topic, policy in known.items():
+        yield from _archive(settings, topic, policy, today, dry_run=dry_run)
+        yield from _expire(settings, topic, policy, today, dry_run=dry_run)
+
+
+def _drop(
+    settings: Settings, known: Mapping[str, Policy], today: date, *, dry_run: bool
+) -> Iterator[Step]:
+    for each in hot.plan(settings, known, today):
+        topic, day = each.partition.topic, each.partition.day
+
+        def work(each: Expired = each, policy: Policy = known[topic]) -> None:
+            hot.drop(settings, each, policy, dry_run=dry_run)
+
+        yield Step(topic, day, DROPPED, each.rows, _refusal(work))
+
+
+def _archive(
+    settings: Settings, topic: str, policy: Policy, today: date, *, dry_run: bool
+) -> Iterator[Step]:
+    table = existing_table(settings, topic)
+    if table is None:
+        return
+    cold = Archive(settings, topic, policy)
+    for day in [day for day in days(table) if day < policy.first("warm", today)]:
+        table.update_incremental()
+        warm, rows = WarmDay(table, topic, day), 0
+
+        def work(warm: WarmDay = warm) -> None:
+            nonlocal rows
+            rows = cold.lacking(warm) if dry_run else cold.take(warm)
+
+        refused = _refusal(work)
+        yield Step(topic, day, ARCHIVED, rows, refused)
+
+
+def _expire(
+    settings: Settings, topic: str, policy: Policy, today: date, *, dry_run: bool
+) -> Iterator[Step]:
+    cold = Archive(settings, topic, policy)
+    over = cold.over(today) if dry_run else cold.expire(today)
+    yield from (Step(topic, each.event_date, DELETED, each.rows) for each in over)
+
+
+def _refusal(work: Callable[[], None]) -> str | None:
+    try:
+        work()
+    except StoreError as error:
+        return str(error)
+    return None
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Two runs at a time would write the same file."""
+    settings.archive_location.mkdir(parents=True, exist_ok=True)
+    with (settings.archive_location / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreUnavailableError(
+                f"another `nilo tiers run` is at work in {settings.archive_location}"
+            ) from None
+        yield
