@@ -12,7 +12,6 @@ from tests.bench.nilo_sink import RunningSink, sinking
 from tests.bench.servers import Say
 from tests.bench.topic import Stream
 
-NAMES = ("postgres", "parquet")
 LOOK_EVERY = 0.5  # seconds
 
 
@@ -32,8 +31,8 @@ class Growth:
 def grow(settings: Settings, stream: Stream, say: Say) -> dict[str, Growth]:
     """Both sinks store a stream while it is written, sampled until they have all of it."""
     with sinking(settings, "postgres") as one, sinking(settings, "parquet") as other:
-        sinks = dict(zip(NAMES, (one, other), strict=True))
-        samples: dict[str, list[Sample]] = {name: [] for name in NAMES}
+        sinks = {"postgres": one, "parquet": other}
+        samples: dict[str, list[Sample]] = {name: [] for name in sinks}
         for written in topic.fill(settings, stream):
             _look(sinks, samples)
             if written * 5 % stream.events == 0:
