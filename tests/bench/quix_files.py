@@ -11,8 +11,8 @@ import json
 import os
 
 from quixstreams import Application
-from quixstreams.models import AvroDeserializer
-from quixstreams.models.serializers import SchemaRegistryClientConfig
+from quixstreams.models.serializers.avro import AvroDeserializer
+from quixstreams.models.serializers.schema_registry import SchemaRegistryClientConfig
 from quixstreams.sinks.community.file.formats import ParquetFormat
 from quixstreams.sinks.community.file.local import LocalFileSink
 

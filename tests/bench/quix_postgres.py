@@ -12,8 +12,8 @@ import os
 from urllib.parse import urlsplit
 
 from quixstreams import Application
-from quixstreams.models import AvroDeserializer
-from quixstreams.models.serializers import SchemaRegistryClientConfig
+from quixstreams.models.serializers.avro import AvroDeserializer
+from quixstreams.models.serializers.schema_registry import SchemaRegistryClientConfig
 from quixstreams.sinks.community.postgresql import PostgreSQLSink
 
 registry = SchemaRegistryClientConfig(url=os.environ["BENCH_REGISTRY"])
