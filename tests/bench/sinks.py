@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import time
 from dataclasses import dataclass, field
@@ -37,6 +36,7 @@ from nilo_schemas.errors import NiloError
 from nilo_schemas.settings import Settings
 from tests.bench import quix, stored, topic
 from tests.bench.measure import MEGABYTE, Run, keep_off_measured_core, pinned, to_measured_core
+from tests.bench.report import leave_on_sigterm, ratio
 from tests.bench.run import as_text
 from tests.bench.servers import Say, place, servers
 from tests.bench.sink_memory import Growth, grow
@@ -50,7 +50,6 @@ ROUNDS = 3
 SERIES = 100
 GROWTH = 1.2
 DAY = 24 * 60  # minutes
-TERMINATED = 143
 LIBRARIES = ("confluent-kafka", "deltalake", "psycopg", "pyarrow", "pyruhvro")
 # The way of the upper number, that of the lower one, and what is to be reached.
 PAIRS = {
@@ -123,7 +122,7 @@ def main() -> int:
         options.events or (QUICK if options.quick else FULL),
         options.rounds or (1 if options.quick else ROUNDS),
     )
-    signal.signal(signal.SIGTERM, _end)
+    leave_on_sigterm()
     begin = time.monotonic()
 
     def say(line: str) -> None:
@@ -137,12 +136,6 @@ def main() -> int:
         return 1
     print(json.dumps(report) if options.json else as_text(report))
     return 0 if all(one["holds"] for one in report["ratios"]) else 1
-
-
-def _end(*_: object) -> None:
-    """Leave, and stop the servers on the way; a second signal must not come between."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sys.exit(TERMINATED)
 
 
 def measure(sizes: Sizes, python: Path | None, say: Say) -> dict[str, Any]:
@@ -215,12 +208,12 @@ def _ratios(outcomes: Outcomes, grown: dict[str, Growth]) -> list[dict[str, Any]
     runs = outcomes.runs
     return [
         *(
-            _ratio(name, median(_over(runs[upper], runs[lower])), goal)
+            ratio(name, median(_over(runs[upper], runs[lower])), goal)
             for name, (upper, lower, goal) in PAIRS.items()
             if lower in runs
         ),
         *(
-            _ratio(
+            ratio(
                 f"memory of {name} at the end over a fifth of the way (at most)",
                 each.ratio,
                 GROWTH,
@@ -228,17 +221,12 @@ def _ratios(outcomes: Outcomes, grown: dict[str, Growth]) -> list[dict[str, Any]
             )
             for name, each in grown.items()
         ),
-        _ratio("rows and sums that differ (at most)", outcomes.differences, 0, most=True),
+        ratio("rows and sums that differ (at most)", outcomes.differences, 0, most=True),
     ]
 
 
 def _over(upper: list[Run], lower: list[Run]) -> list[float]:
     return [ours.per_second / theirs.per_second for ours, theirs in zip(upper, lower, strict=True)]
-
-
-def _ratio(name: str, value: float, goal: float, *, most: bool = False) -> dict[str, Any]:
-    holds = value <= goal if most else value >= goal
-    return {"name": name, "value": round(value, 3), "goal": goal, "holds": holds}
 
 
 def _figures(sizes: Sizes, outcomes: Outcomes, grown: dict[str, Growth]) -> dict[str, float]:
