@@ -63,6 +63,36 @@ def engine(
 
 
 @app.command()
+def sinks(
+    ctx: typer.Context,
+    *,
+    quick: Quick = False,
+    events: Annotated[
+        int | None, typer.Option(min=10_000, help="In the main topic.", show_default=False)
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Turns.", show_default=False)] = None,
+    without_quix: Annotated[
+        bool, typer.Option("--without-quix", help="Leave out Quix Streams, and PyPI.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure the sinks of PostgreSQL and Parquet.
+
+    Beside a bare COPY, a bare Parquet file and Quix Streams' sinks; then their memory over many
+    events. What was stored is counted. Quix Streams comes from PyPI at the first run, into an
+    environment of its own in the user's cache, made by uv. Ten minutes; servers of its own, unless
+    the environment names some.
+
+    \b
+    Example:
+      nilo bench sinks
+      nilo bench sinks --quick --without-quix --json
+    """
+    options = _given(quick=quick, events=events, rounds=rounds, without_quix=without_quix)
+    _bench(ctx, "tests.bench.sinks", options, as_json)
+
+
+@app.command()
 def transports(
     ctx: typer.Context, *, quick: Quick = False, events: Events = None, as_json: Json = False
 ) -> None:
@@ -141,7 +171,7 @@ def _given(**options: float | None) -> list[str]:
     words: list[str] = []
     for name, value in options.items():
         if value is not None and value is not False:
-            words += [f"--{name}", *([] if value is True else [str(value)])]
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
     return words
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv
 
 from nilo_consumers.json_text import json_text
@@ -20,4 +21,12 @@ def csv_text(rows: pa.Table) -> pa.Buffer:
 
 
 def _column(column: pa.Array) -> pa.Array:
+    if pa.types.is_timestamp(column.type):
+        return _times(column)
     return json_text(column) if pa.types.is_nested(column.type) else column
+
+
+def _times(column: pa.Array) -> pa.Array:
+    # Arrow's own text of times with a zone takes ten times as long: it looks each one up.
+    text = column.cast(pa.timestamp(column.type.unit)).cast(pa.string())
+    return pc.binary_join_element_wise(text, "Z", "")

@@ -32,7 +32,9 @@ from nilo_schemas.settings import Settings
 
 OFFSETS = "sink_offsets"
 CONNECT_LIMIT = 10  # seconds
-_COPY_PIECE = 1 << 20  # bytes
+# The server works on a piece of the rows while the text of the next one is made.
+_PIECE = 5_000  # rows
+_WRITE = 1 << 20  # bytes
 
 
 @contextmanager
@@ -219,10 +221,11 @@ class PostgresSink:
     def _copy_into(self, table: sql.Identifier, rows: pa.Table) -> int:
         names = sql.SQL(", ").join(map(sql.Identifier, rows.column_names))
         statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(table, names)
-        text = memoryview(csv_text(rows))
         with self._connected().cursor() as cursor, cursor.copy(statement) as copy:
-            for begin in range(0, len(text), _COPY_PIECE):
-                copy.write(text[begin : begin + _COPY_PIECE])
+            for begin in range(0, rows.num_rows, _PIECE):
+                text = memoryview(csv_text(rows.slice(begin, _PIECE)))
+                for at in range(0, len(text), _WRITE):
+                    copy.write(text[at : at + _WRITE])
         return int(rows.num_rows)
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -33,6 +32,7 @@ from nilo_schemas.settings import Settings
 from tests.bench import raw, stock, topic, worker
 from tests.bench.endurance import Growth, Recovery, grow, hold_and_kill, recover
 from tests.bench.measure import MEGABYTE, Outcome, pinned
+from tests.bench.report import leave_on_sigterm, ratio
 from tests.bench.run import as_text
 from tests.bench.servers import Say, place, servers
 from tests.bench.topic import Stream
@@ -43,7 +43,6 @@ ROUNDS = 3
 FEW = 100  # series
 RECOVERY_SECONDS = 15.0
 GROWTH = 1.2
-TERMINATED = 143
 LIBRARIES = ("aiokafka", "confluent-kafka", "fastavro", "faust-streaming", "pyarrow", "pyruhvro")
 # The way of the upper number, that of the lower one, and what is to be reached.
 PAIRS = {
@@ -105,7 +104,7 @@ def main() -> int:
         options.events or (QUICK if options.quick else FULL),
         options.rounds or (1 if options.quick else ROUNDS),
     )
-    signal.signal(signal.SIGTERM, _end)
+    leave_on_sigterm()
     begin = time.monotonic()
 
     def say(line: str) -> None:
@@ -118,12 +117,6 @@ def main() -> int:
         return 1
     print(json.dumps(report) if options.json else as_text(report))
     return 0 if all(one["holds"] for one in report["ratios"]) else 1
-
-
-def _end(*_: object) -> None:
-    """Leave, and stop the servers on the way; a second signal must not come between."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sys.exit(TERMINATED)
 
 
 def measure(sizes: Sizes, say: Say) -> dict[str, Any]:
@@ -178,28 +171,23 @@ def _ratios(turns: list[Turn], recovered: Recovery, grown: Growth) -> list[dict[
     wrong = sum(one.differences for one in [*outcomes, recovered.outcome, grown.outcome])
     return [
         *(
-            _ratio(
+            ratio(
                 name,
                 median(_per_core(turn, upper) / _per_core(turn, lower) for turn in turns),
                 goal,
             )
             for name, (upper, lower, goal) in PAIRS.items()
         ),
-        _ratio(
+        ratio(
             "memory at the end over a fifth of the way (at most)", grown.ratio, GROWTH, most=True
         ),
-        _ratio("seconds to recover (at most)", recovered.seconds, RECOVERY_SECONDS, most=True),
-        _ratio("windows that differ (at most)", wrong, 0, most=True),
+        ratio("seconds to recover (at most)", recovered.seconds, RECOVERY_SECONDS, most=True),
+        ratio("windows that differ (at most)", wrong, 0, most=True),
     ]
 
 
 def _per_core(turn: Turn, way: str) -> float:
     return turn[way].run.per_core
-
-
-def _ratio(name: str, value: float, goal: float, *, most: bool = False) -> dict[str, Any]:
-    holds = value <= goal if most else value >= goal
-    return {"name": name, "value": round(value, 3), "goal": goal, "holds": holds}
 
 
 def _figures(

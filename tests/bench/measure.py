@@ -138,15 +138,24 @@ def pinned() -> bool:
 
 
 def keep_off_measured_core(pids: Iterable[int]) -> None:
-    """Send these processes, and this one, to the other cores."""
+    """Send these processes and their children, and this one, to the other cores."""
+    _send([os.getpid(), *pids], set(_cores()[1:]))
+
+
+def to_measured_core(pids: Iterable[int]) -> None:
+    """Send these processes and their children, and this one, to the measured core."""
+    _send([os.getpid(), *pids], set(_cores()[:1]))
+
+
+def _send(pids: Iterable[int], cores: set[int]) -> None:
     if not pinned():
         return
-    others = set(_cores()[1:])
-    for pid in [os.getpid(), *pids]:
-        # Linux pins threads: those there are one by one, later ones as their makers.
-        for thread in psutil.Process(pid).threads():
-            with contextlib.suppress(ProcessLookupError):
-                os.sched_setaffinity(thread.id, others)
+    for pid in pids:
+        for process in [(parent := psutil.Process(pid)), *parent.children(recursive=True)]:
+            # Linux pins threads: those there are one by one, later ones as their makers.
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                for thread in process.threads():
+                    os.sched_setaffinity(thread.id, cores)
 
 
 _CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from nilo_deploy import down, external, status, up
+from nilo_deploy.state import Part
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.errors import NiloError
 from nilo_schemas.registry import Registry
@@ -28,16 +29,21 @@ class BenchError(NiloError):
 
 
 @contextlib.contextmanager
-def servers(say: Say) -> Iterator[Settings]:
+def servers(say: Say, *, postgres: bool = False) -> Iterator[Settings]:
     """Settings that reach a broker and a registry, with a prefix under which nothing exists.
 
     Those named by flag, environment or nilo.toml, else an embedded stack of its own in a
     temporary folder, away from the core on which is measured. Topics are deleted at the end.
+
+    Args:
+        say: told what is being done.
+        postgres: a database is needed too.
     """
     named = load_settings()
+    needed = {"kafka", "registry"} | ({"postgres"} if postgres else set())
     with tempfile.TemporaryDirectory(prefix="nilo-bench-") as folder:
         own = {"home": Path(folder), "topic_prefix": f"bench{uuid.uuid4().hex[:8]}."}
-        if {"kafka", "registry"} <= external(named):
+        if needed <= external(named):
             settings = named.model_copy(update=own)
             keep_off_measured_core([])
             try:
@@ -46,7 +52,8 @@ def servers(say: Say) -> Iterator[Settings]:
                 _delete(settings, keep=None)
             return
         try:
-            up(load_settings(own, env={}), skip=["postgres"], progress=say)
+            skipped: list[Part] = [] if postgres else ["postgres"]
+            up(load_settings(own, env={}), skip=skipped, progress=say)
             settings = load_settings(own, env={})
             keep_off_measured_core(each.pid for each in status(settings).servers if each.pid)
             yield settings

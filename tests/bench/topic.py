@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ SECOND = 1_000_000
 MINUTE = 60 * SECOND
 PROVIDERS = 5
 _TIME, _PROVIDER, _MODEL = datetime(2026, 6, 1, tzinfo=UTC), "PROVIDER", "MODEL"
+_ID_CUT, _ID_END = 30, 42  # of the framing (5), the length (1) and the id (36): its last group
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 # From window start (microseconds) and model to count, errors, sum, least and largest value.
@@ -42,16 +44,19 @@ class Stream:
     """Calls in order of their time, the same number to each series and, by series, partition.
 
     Each round over all series goes in another random order. `per_minute` events make one minute
-    of event time.
+    of event time, from `start` on. `distinct`: each event has an id of its own and a key, as
+    producers give them; else the ids of a few thousand calls come again and again.
     """
 
     events: int
     series: int
     per_minute: int
+    start: datetime = START
+    distinct: bool = False
 
     def times(self, index: Ints) -> Ints:
         """Event times in microseconds since the epoch."""
-        return _micros(START) + index * MINUTE // self.per_minute
+        return _micros(self.start) + index * MINUTE // self.per_minute
 
     def members(self) -> Ints:
         """The series of every event."""
@@ -101,24 +106,36 @@ class Encoder:
 
     def __init__(self, schema_id: int) -> None:
         cut = [_cut(encode(event, schema_id)) for event in variants()]
-        self._parts = [np.array([parts[k] for parts in cut], object) for k in range(3)]
+        self._parts = [np.array([parts[k] for parts in cut], object) for k in range(5)]
 
     def values(self, stream: Stream, first: int, members: Ints) -> list[bytes]:
         """The values of the events from number `first` on that belong to these series."""
         index = np.arange(first, first + len(members), dtype=np.int64)
         models = _named(stream.series)[members]
-        return self._joined(index % VARIANTS, stream.times(index), models)
+        numbers = [b"%012x" % number for number in index.tolist()] if stream.distinct else None
+        return self._joined(index % VARIANTS, stream.times(index), models, numbers)
 
     def closing(self, stream: Stream) -> bytes:
         """An event long after the stream: with one in each partition, all its windows close."""
         late = stream.times(np.array([stream.events + 10 * stream.per_minute]))
         return self._joined(np.array([0]), late, _named(1))[0]
 
-    def _joined(self, variant: Ints, times: Ints, models: Any) -> list[bytes]:
+    def _joined(
+        self, variant: Ints, times: Ints, models: Any, numbers: list[bytes] | None = None
+    ) -> list[bytes]:
         text = _varints(times)
         stamps = [text[at : at + 8] for at in range(0, len(text), 8)]
-        heads, middles, tails = (part[variant] for part in self._parts)
-        rows = zip(heads, stamps, middles, models, tails, strict=True)
+        ids, ends, heads, middles, tails = (part[variant] for part in self._parts)
+        rows = zip(
+            ids,
+            ends if numbers is None else numbers,
+            heads,
+            stamps,
+            middles,
+            models,
+            tails,
+            strict=True,
+        )
         return [b"".join(row) for row in rows]
 
 
@@ -130,8 +147,10 @@ def fill(settings: Settings, stream: Stream) -> Iterator[int]:
     for first in range(0, stream.events, size):
         block = members[first : first + size]
         values = encoder.values(stream, first, block)
-        for value, partition in zip(values, (block % settings.partitions).tolist(), strict=True):
-            producer.produce(name, value, partition=partition)
+        partitions = (block % settings.partitions).tolist()
+        keys = _keys(stream)[block] if stream.distinct else repeat(None)
+        for value, partition, key in zip(values, partitions, keys, strict=False):
+            producer.produce(name, value, key, partition=partition)
         producer.flush()
         yield first + len(block)
 
@@ -190,17 +209,24 @@ def _producer(settings: Settings) -> Producer:
     )
 
 
-def _cut(value: bytes) -> tuple[bytes, bytes, bytes]:
-    """The encoded call without its time and without its provider and model."""
+def _cut(value: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+    """The encoded call without its time and without its provider and model.
+
+    The last group of the id is a piece of its own.
+    """
     head, _, rest = value.partition(_varints(np.array([_micros(_TIME)])))
     middle, _, tail = rest.partition(_optional(_PROVIDER) + _optional(_MODEL))
-    return head, middle, tail
+    return head[:_ID_CUT], head[_ID_CUT:_ID_END], head[_ID_END:], middle, tail
 
 
 def _named(series: int) -> Any:
     """Provider and model of each series, encoded."""
     encoded = [_optional(f"p{one % PROVIDERS}") + _optional(model_of(one)) for one in range(series)]
     return np.array(encoded, object)
+
+
+def _keys(stream: Stream) -> Any:
+    return np.array([model_of(one).encode() for one in range(stream.series)], object)
 
 
 def _optional(text: str) -> bytes:

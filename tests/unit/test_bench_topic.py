@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,6 +55,17 @@ def test_expected_windows_are_those_of_the_events(
 def test_every_series_has_the_same_number_of_events_and_times_rise(events: list[LlmEvent]) -> None:
     assert set(np.bincount(STREAM.members()).tolist()) == {600}
     assert [event.time for event in events] == sorted(event.time for event in events)
+
+
+def test_a_distinct_stream_differs_in_its_ids_alone(events: list[LlmEvent]) -> None:
+    stream = replace(STREAM, distinct=True)
+    values = Encoder(1).values(stream, 0, stream.members())
+    found = [decode(value, LlmEvent, lambda _: contract(LlmEvent)) for value in values]
+
+    assert len({event.id for event in found}) == len(found) == len(events)
+    assert [event.model_copy(update={"id": ""}) for event in found] == [
+        event.model_copy(update={"id": ""}) for event in events
+    ]
 
 
 def test_the_closing_event_lies_behind_every_window(events: list[LlmEvent]) -> None:

@@ -64,6 +64,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
             "tests.bench.engine",
             ["--events", "20000", "--rounds", "1"],
         ),
+        (["sinks"], "tests.bench.sinks", []),
+        (["sinks", "--without-quix"], "tests.bench.sinks", ["--without-quix"]),
         (["transports", "--quick"], "tests.bench.transports", ["--events", "200000"]),
         (["chaos"], "tests.chaos.run", ["--kills", "10"]),
         (
