@@ -11,6 +11,7 @@ import argparse
 import json
 import platform
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,6 +168,8 @@ def main() -> None:
         logs = stack.home / "chaos-logs"
         often = fresh(stack, "sinks.").model_copy(update={"lake_seconds": 0.5})
         outcome = run_round(often, load, options.kills, logs, to_stderr)
+        if outcome.ledger.clean:
+            shutil.rmtree(logs)
     made = report(outcome, options.seed)
     print(json.dumps(made) if options.json else as_text(made))
     sys.exit(0 if all(ratio["holds"] for ratio in made["ratios"]) else 1)
