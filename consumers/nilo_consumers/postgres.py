@@ -34,7 +34,6 @@ OFFSETS = "sink_offsets"
 CONNECT_LIMIT = 10  # seconds
 # The server works on a piece of the rows while the text of the next one is made.
 _PIECE = 5_000  # rows
-_WRITE = 1 << 20  # bytes
 
 
 @contextmanager
@@ -223,9 +222,7 @@ class PostgresSink:
         statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(table, names)
         with self._connected().cursor() as cursor, cursor.copy(statement) as copy:
             for begin in range(0, rows.num_rows, _PIECE):
-                text = memoryview(csv_text(rows.slice(begin, _PIECE)))
-                for at in range(0, len(text), _WRITE):
-                    copy.write(text[at : at + _WRITE])
+                copy.write(memoryview(csv_text(rows.slice(begin, _PIECE))))
         return int(rows.num_rows)
 
 

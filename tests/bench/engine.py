@@ -17,23 +17,18 @@ median counts.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from nilo_deploy import status
-from nilo_schemas.errors import NiloError
 from nilo_schemas.settings import Settings
 from tests.bench import raw, stock, topic, worker
 from tests.bench.endurance import Growth, Recovery, grow, hold_and_kill, recover
 from tests.bench.measure import MEGABYTE, Outcome, pinned
-from tests.bench.report import leave_on_sigterm, ratio
-from tests.bench.run import as_text
+from tests.bench.report import conclude, options, ratio
 from tests.bench.servers import Say, place, servers
 from tests.bench.topic import Stream
 from tests.bench.versions import versions
@@ -94,29 +89,13 @@ class Sizes:
 
 def main() -> int:
     """Measure and print; 1 when a goal is missed or the run failed."""
-    parser = argparse.ArgumentParser(description="measure the processors on a real broker")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK} events, one turn")
-    parser.add_argument("--events", type=int, help=f"in the main topic; default: {FULL}")
-    parser.add_argument("--rounds", type=int, help=f"turns; default: {ROUNDS}")
-    options = parser.parse_args()
+    about = "measure the processors on a real broker"
+    given = options(about, full=FULL, quick=QUICK, rounds=ROUNDS).parse_args()
     sizes = Sizes(
-        options.events or (QUICK if options.quick else FULL),
-        options.rounds or (1 if options.quick else ROUNDS),
+        given.events or (QUICK if given.quick else FULL),
+        given.rounds or (1 if given.quick else ROUNDS),
     )
-    leave_on_sigterm()
-    begin = time.monotonic()
-
-    def say(line: str) -> None:
-        print(f"{time.monotonic() - begin:6.0f} s  {line}", file=sys.stderr, flush=True)
-
-    try:
-        report = measure(sizes, say)
-    except NiloError as error:
-        print(f"bench engine: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(report) if options.json else as_text(report))
-    return 0 if all(one["holds"] for one in report["ratios"]) else 1
+    return conclude("engine", lambda say: measure(sizes, say), as_json=given.json)
 
 
 def measure(sizes: Sizes, say: Say) -> dict[str, Any]:

@@ -21,10 +21,7 @@ median counts.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,12 +29,10 @@ from statistics import median
 from typing import Any
 
 from nilo_deploy import status
-from nilo_schemas.errors import NiloError
 from nilo_schemas.settings import Settings
 from tests.bench import quix, stored, topic
 from tests.bench.measure import MEGABYTE, Run, keep_off_measured_core, pinned, to_measured_core
-from tests.bench.report import leave_on_sigterm, ratio
-from tests.bench.run import as_text
+from tests.bench.report import conclude, options, ratio
 from tests.bench.servers import Say, place, servers
 from tests.bench.sink_memory import Growth, grow
 from tests.bench.sink_ways import Way, fresh, ways
@@ -111,31 +106,20 @@ class Outcomes:
 
 def main() -> int:
     """Measure and print; 1 when a goal is missed or the run failed."""
-    parser = argparse.ArgumentParser(description="measure the sinks on real servers")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK} events, one turn")
-    parser.add_argument("--events", type=int, help=f"in the main topic; default: {FULL}")
-    parser.add_argument("--rounds", type=int, help=f"turns; default: {ROUNDS}")
+    about = "measure the sinks on real servers"
+    parser = options(about, full=FULL, quick=QUICK, rounds=ROUNDS)
     parser.add_argument("--without-quix", action="store_true", help="nothing from PyPI")
-    options = parser.parse_args()
+    given = parser.parse_args()
     sizes = Sizes(
-        options.events or (QUICK if options.quick else FULL),
-        options.rounds or (1 if options.quick else ROUNDS),
+        given.events or (QUICK if given.quick else FULL),
+        given.rounds or (1 if given.quick else ROUNDS),
     )
-    leave_on_sigterm()
-    begin = time.monotonic()
 
-    def say(line: str) -> None:
-        print(f"{time.monotonic() - begin:6.0f} s  {line}", file=sys.stderr, flush=True)
+    def work(say: Say) -> dict[str, Any]:
+        python = None if given.without_quix else quix.environment(say)
+        return measure(sizes, python, say)
 
-    try:
-        python = None if options.without_quix else quix.environment(say)
-        report = measure(sizes, python, say)
-    except NiloError as error:
-        print(f"bench sinks: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(report) if options.json else as_text(report))
-    return 0 if all(one["holds"] for one in report["ratios"]) else 1
+    return conclude("sinks", work, as_json=given.json)
 
 
 def measure(sizes: Sizes, python: Path | None, say: Say) -> dict[str, Any]:

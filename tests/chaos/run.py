@@ -12,7 +12,6 @@ import json
 import platform
 import random
 import shutil
-import signal
 import statistics
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from nilo_deploy.state import Part
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings, load_settings
 from nilo_schemas.topics import create_topics
+from tests.bench.report import leave_on_sigterm, ratio
 from tests.chaos.faults import to_stderr
 from tests.chaos.idle import measure_idle_close
 from tests.chaos.load import GRACE, Load
@@ -60,7 +60,7 @@ class Total:
 def main() -> None:
     """Run, and print the report."""
     options = _options()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    leave_on_sigterm()
     begin = time.monotonic()
     to_stderr(f"seed {options.seed}")
     with own_stack() as stack:
@@ -158,18 +158,14 @@ def report(
     return {
         "bench": "chaos",
         "ratios": [
-            _ratio("differences", different, 0),
-            _ratio("final revisions with two contents", conflicts, 0),
-            _ratio("idle close, seconds", round(max(idle), 2), limit),
+            ratio("differences", different, 0, most=True),
+            ratio("final revisions with two contents", conflicts, 0, most=True),
+            ratio("idle close, seconds", round(max(idle), 2), limit, most=True),
         ],
         "figures": _figures(total, options, seconds),
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in LIBRARIES},
     }
-
-
-def _ratio(name: str, value: float, goal: float) -> dict[str, Any]:
-    return {"name": name, "value": value, "goal": goal, "holds": value <= goal}
 
 
 def _figures(total: Total, options: argparse.Namespace, seconds: float) -> dict[str, Any]:
@@ -223,9 +219,9 @@ def _spread(taken: list[float]) -> dict[str, float]:
 def as_text(made: dict[str, Any]) -> str:
     """The report as lines for people."""
     lines = [f"{name:<44} {value}" for name, value in made["figures"].items()]
-    for ratio in made["ratios"]:
-        holds = "holds" if ratio["holds"] else "MISSED"
-        lines.append(f"{ratio['name']:<44} {ratio['value']} (goal: {ratio['goal']}) {holds}")
+    for one in made["ratios"]:
+        holds = "holds" if one["holds"] else "MISSED"
+        lines.append(f"{one['name']:<44} {one['value']} (goal: {one['goal']}) {holds}")
     return "\n".join(lines)
 
 

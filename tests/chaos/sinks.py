@@ -26,6 +26,7 @@ from nilo_consumers.audit.reconcile import STORES, Ledger, reconcile
 from nilo_deploy import start_server, stop_server
 from nilo_schemas.families import LlmEvent
 from nilo_schemas.settings import Settings
+from tests.bench.report import leave_on_sigterm, ratio
 from tests.chaos.faults import Say, to_stderr
 from tests.chaos.load import Feeder, Load
 from tests.chaos.run import LIBRARIES, as_text, fresh, own_stack
@@ -160,7 +161,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of all faults")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    leave_on_sigterm()
     to_stderr(f"seed {options.seed}")
     with own_stack(without=()) as stack:
         seconds = options.kills * GAP
@@ -184,9 +185,8 @@ def report(outcome: Outcome, seed: int) -> dict[str, Any]:
     return {
         "bench": "chaos-sinks",
         "ratios": [
-            {"name": "faults in the ledger", "value": wrong, "goal": 0, "holds": wrong == 0},
-            {"name": "rows more or fewer than sent", "value": short, "goal": 0,
-             "holds": short == 0},
+            ratio("faults in the ledger", wrong, 0, most=True),
+            ratio("rows more or fewer than sent", short, 0, most=True),
         ],
         "figures": {
             "seed": seed, "kills": outcome.kills, "stops": outcome.stops, "events": outcome.sent,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -100,3 +101,21 @@ def rows_by_day(settings: Settings, topic: str = LLM) -> dict[date | None, int]:
         for each in found
     }
     return {day: rows for day, rows in counts.items() if rows}
+
+
+def at_once(work: Callable[[], object], times: int = 4) -> list[Exception]:
+    """Do the same in so many threads at once; what they raised."""
+    failed: list[Exception] = []
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(times)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return failed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections import Counter
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -27,6 +26,7 @@ from tests.integration.sinking import LLM, produce, query, sinking, wait_count
 from tests.integration.storing import (
     FAR_AHEAD,
     LONG_AGO,
+    at_once,
     database,
     llm_batch,
     noon,
@@ -111,23 +111,13 @@ def test_while_default_is_locked_rows_of_other_days_are_written(
 def test_two_who_make_the_same_day_at_once_make_it_once(settings: Settings) -> None:
     with storing(settings):
         pass
-    failed: list[Exception] = []
 
     def make() -> None:
-        try:
-            with database(settings) as connection:
-                for day in range(DAYS_AHEAD):
-                    make_day(connection, settings.database_schema, LLM, noon(day).date())
-        except Exception as error:
-            failed.append(error)
+        with database(settings) as connection:
+            for day in range(DAYS_AHEAD):
+                make_day(connection, settings.database_schema, LLM, noon(day).date())
 
-    threads = [threading.Thread(target=make) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-
-    assert failed == []
+    assert at_once(make) == []
     with database(settings) as connection:
         assert len(partitions(connection, settings.database_schema, LLM)) == DAYS_AHEAD + 1
 

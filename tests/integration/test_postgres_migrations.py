@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from tests.integration.sinking import LLM, query
 from tests.integration.storing import (
     FAR_AHEAD,
     LONG_AGO,
+    at_once,
     database,
     llm_batch,
     maintained,
@@ -157,22 +157,13 @@ def shapes(settings: Settings) -> set[tuple[Any, ...]]:
 
 
 def test_sinks_that_start_at_once_migrate_once(old: Settings) -> None:
-    before, failed = contents(old), []
+    before = contents(old)
 
     def start() -> None:
-        try:
-            with storing(old):
-                pass
-        except Exception as error:
-            failed.append(error)
+        with storing(old):
+            pass
 
-    threads = [threading.Thread(target=start) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-
-    assert failed == []
+    assert at_once(start) == []
     assert contents(old) == before
     assert applied(old) == [each.number for each in migrations()]
 
