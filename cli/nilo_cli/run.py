@@ -136,6 +136,7 @@ def sink(
     """
     from nilo_cli.cluster import require_topics
     from nilo_consumers import run_sink
+    from nilo_schemas.collector import tune_gc
 
     settings = settings_of(ctx)
     if metrics_port is None and name is SinkName.PROMETHEUS:
@@ -144,6 +145,7 @@ def sink(
         require_free(metrics_host, metrics_port)
     require_topics(settings)
     _log_to_stderr()
+    tune_gc()
     run_sink(
         name.value,
         settings,

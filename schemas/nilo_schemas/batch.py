@@ -14,13 +14,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyruhvro
 
 from nilo_schemas.arrow import arrow_schema, conform
 from nilo_schemas.contracts import contract
 from nilo_schemas.errors import DecodeError, Reason
-from nilo_schemas.foreign import expanded, readable
+from nilo_schemas.foreign import all_written_by, bodies, expanded, readable
 from nilo_schemas.framing import PREFIX, schema_id_of
 from nilo_schemas.holdable import check
 from nilo_schemas.record import Record
@@ -76,16 +75,17 @@ class BatchDecoder:
 
     def _decode_whole(self, values: Sequence[bytes | None]) -> DecodedBatch | None:
         """The usual case, without a list of indexes: all are of one writer and decode."""
-        prefix = values[0][: PREFIX.size] if values and values[0] else None
-        alike = pc.starts_with(pa.array(values, pa.binary()), prefix or b"")
-        if prefix is None or not pc.all(alike, skip_nulls=False).as_py():
+        if not values:
             return None
         try:
-            text, writer = self._written[self._known(prefix)]  # type: ignore[misc]  # _known let no DecodeError by
-            raw = pyruhvro.deserialize_array([value[5:] for value in values], text)  # type: ignore[index]  # None does not start with the prefix
-            rows = conform(raw, writer, self._reader, self.schema)
+            schema_id = self._known(values[0] and values[0][: PREFIX.size])
+            text, writer = self._written[schema_id]  # type: ignore[misc]  # _known let no DecodeError by
+            messages = pyruhvro.deserialize_array(values, text)
+            if not all_written_by(schema_id, messages):
+                return None
+            rows = conform(bodies(messages), writer, self._reader, self.schema)
             check(rows, self._record)
-        except (DecodeError, ValueError):
+        except (DecodeError, ValueError, TypeError):  # TypeError: one is None
             return None
         return DecodedBatch(rows, np.arange(len(values)))
 
@@ -122,7 +122,8 @@ class BatchDecoder:
         try:
             writer = expanded(schema)
             text = json.dumps(readable(writer))
-            conform(pyruhvro.deserialize_array([], text), writer, self._reader, self.schema)
+            none = bodies(pyruhvro.deserialize_array([], text))
+            conform(none, writer, self._reader, self.schema)
         except DecodeError as error:
             return DecodeError(error.reason, f"schema {schema_id}: {error.detail}")
         except ValueError as error:
@@ -140,7 +141,7 @@ class BatchDecoder:
         text, writer = self._written[schema_id]  # type: ignore[misc]  # _known let no DecodeError by
 
         def decoded(part: Indexes) -> pa.RecordBatch:
-            return pyruhvro.deserialize_array([values[i][5:] for i in part], text)  # type: ignore[index]  # None has no prefix and is in no group
+            return bodies(pyruhvro.deserialize_array([values[i] for i in part], text))
 
         raw = _sifted(decoded, indexes, bad)
         if not raw:

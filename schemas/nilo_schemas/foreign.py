@@ -10,12 +10,17 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from fastavro.schema import expand_schema
 
 from nilo_schemas.errors import DecodeError, Reason
 
 _PRIMITIVES = ("null", "boolean", "long", "float", "double", "string")
 _TIMES = ("timestamp-millis", "timestamp-micros")
+# The five bytes of the framing, as fields: so a message is read whole, without a copy of its body.
+_FRAMING = ({"name": "__magic", "type": "boolean"}, {"name": "__schema_id", "type": "float"})
 
 
 def expanded(schema: Any) -> dict[str, Any]:
@@ -35,7 +40,7 @@ def expanded(schema: Any) -> dict[str, Any]:
 
 
 def readable(schema: dict[str, Any]) -> dict[str, Any]:
-    """The same bytes on the wire in the words that pyruhvro knows; takes an expanded schema.
+    """A message, framing and body, in the words that pyruhvro knows; takes an expanded schema.
 
     `int` becomes `long`: the bytes are the same, and a number that needs more than 32 bits is then
     seen instead of cut.
@@ -43,10 +48,25 @@ def readable(schema: dict[str, Any]) -> dict[str, Any]:
     Raises:
         DecodeError: pyruhvro has no way to read it.
     """
-    return _record(schema, itertools.count())
+    record = _record(schema, itertools.count())
+    return record | {"fields": [*_FRAMING, *record["fields"]]}
+
+
+def bodies(messages: pa.RecordBatch) -> pa.RecordBatch:
+    """What was read by a `readable` schema, without the framing."""
+    return messages.select(range(len(_FRAMING), messages.num_columns))
+
+
+def all_written_by(schema_id: int, messages: pa.RecordBatch) -> bool:
+    """Whether the framing of all messages that a `readable` schema has read names this schema."""
+    magic, number = messages.columns[:2]
+    bits = np.frombuffer(number.buffers()[1], ">u4", len(number))
+    return bool((bits == schema_id).all()) and not pc.any(magic).as_py()
 
 
 def _record(schema: dict[str, Any], names: Iterator[int]) -> dict[str, Any]:
+    if not schema["fields"]:
+        raise _refused(f"the record {schema['name']} without fields")
     fields = [
         {"name": field["name"], "type": _type(field["type"], names)} for field in schema["fields"]
     ]

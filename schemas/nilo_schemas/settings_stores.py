@@ -92,7 +92,7 @@ class StoreSettings(ConnectionSettings):
         default=5.0, gt=0, description="seconds after which events are written into the lake"
     )
     lake_rows: int = Field(
-        default=100_000, ge=1, description="events of a topic that are written without waiting"
+        default=250_000, ge=1, description="events of a topic that are written without waiting"
     )
     sqlite_file: Path | None = Field(
         default=None, description="file of `nilo sink sqlite` (default: HOME/nilo.db)"

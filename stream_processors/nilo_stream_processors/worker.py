@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-
 import faust
 
+from nilo_schemas.collector import tune_gc
 from nilo_schemas.settings import Settings
 from nilo_stream_processors.app import create_app
 from nilo_stream_processors.logs import quiet
-
-# Most objects of a fetch live as long as its chunk. At Python's own 700 the collector looks through
-# them so often that it takes as long as all else (tests/bench/transports.py).
-GC_THRESHOLDS = (50_000, 20, 50)
-
-
-def tune_gc() -> None:
-    """Let the garbage collector run seldom, and never over what was loaded at the start."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def run_worker(

@@ -6,8 +6,8 @@ median counts.
 - Rates are events per second of the clock. On Linux with two cores or more each measured process
   has the first one. PostgreSQL has the others to itself while rows go there: Kafka is then on the
   measured core, whoever reads from it. For files Kafka is on the others.
-- A run begins with the first batch stored and ends with nine tenths of the topic, as the last
-  batch waits for company that does not come. The bare ways begin and end with their writing: the
+- A run begins with the first batch stored and ends with the last but one, as the last batch waits
+  for company that does not come. The bare ways begin and end with their writing: the
   rows are in memory, as CSV text or as one Arrow table.
 - The bare COPY has the same table (key, indexes, days) and a transaction for as many rows. The
   bare file is `pyarrow.parquet.write_table` with its defaults.

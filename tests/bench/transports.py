@@ -43,11 +43,11 @@ from yarl import URL
 from nilo_producers import simulate
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.codec import encode
+from nilo_schemas.collector import tune_gc
 from nilo_schemas.settings import Settings, load_settings
 from nilo_schemas.topics import create_topics
 from nilo_stream_processors.fetch import Chunk
 from nilo_stream_processors.transport import ChunkConsumer, Transport
-from nilo_stream_processors.worker import tune_gc
 
 ROUNDS = 3
 FETCH = 10_000

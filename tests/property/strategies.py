@@ -185,7 +185,9 @@ def _record(
     kept: list[dict[str, Any]] = []
     projects: dict[str, Project] = {}
     for field in schema["fields"]:
-        if "default" in field and not _names_a_type(field["type"]) and draw(st.integers(0, 3)) == 0:
+        goes = "default" in field and not _names_a_type(field["type"])
+        # a record without fields is refused: it stands in test_schemas_batch.py
+        if goes and len(kept) > 0 and draw(st.integers(0, 3)) == 0:
             continue  # the older writer does not know it
         kind, projects[field["name"]] = _evolved(draw, field["type"], named)
         kept.append({"name": field["name"], "type": kind})

@@ -63,6 +63,7 @@ UNREADABLE = {
         "name": "X",
         "fields": [{"name": "b", "type": ["null", "bytes"]}],
     },
+    "record without fields": ["null", {"type": "record", "name": "X", "fields": []}],
     "recursive": ["null", "VectorEvent"],
     "undefined": "Nowhere",
 }
