@@ -29,7 +29,7 @@ BLOOM: tuple[str, ...] = ("subject", "session_id")
 # One file in a hundred is read for nothing; a filter takes 1.2 bytes a row.
 _BLOOM_FALSE = 0.01
 # Hardly any value of these comes twice: their dictionaries would be made to be thrown away.
-_DISTINCT = ("id", "time", OFFSET)
+_DISTINCT: tuple[str, ...] = ("id", "time", OFFSET)
 _STATISTICS = "delta.dataSkippingStatsColumns"
 _SKIPPED_BY = ("type", "source", *BLOOM, "metric", "window", "window_end", "stored_at")
 _INVALID = "Invalid data found"  # deltalake has no error class of its own for it

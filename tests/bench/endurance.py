@@ -14,7 +14,7 @@ from nilo_schemas.settings import Settings
 from tests.bench import topic
 from tests.bench.measure import MEGABYTE, Outcome, Run, Sample, wait_until
 from tests.bench.servers import Say, groups
-from tests.bench.topic import Stream
+from tests.bench.stream import Stream
 from tests.bench.worker import Worker, finals_of, until_final, working
 
 JOB = "one"

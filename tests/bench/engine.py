@@ -30,7 +30,7 @@ from tests.bench.endurance import Growth, Recovery, grow, hold_and_kill, recover
 from tests.bench.measure import MEGABYTE, Outcome, pinned
 from tests.bench.report import conclude, options, ratio
 from tests.bench.servers import Say, place, servers
-from tests.bench.topic import Stream
+from tests.bench.stream import Stream
 from tests.bench.versions import versions
 
 FULL, QUICK = 2_000_000, 200_000

@@ -17,7 +17,8 @@ from nilo_schemas.clients import kafka_config
 from nilo_schemas.registry import Registry
 from nilo_schemas.results import MetricWindow
 from nilo_schemas.settings import Settings
-from tests.bench.topic import Cells, Stream, expected
+from tests.bench.stream import Stream
+from tests.bench.topic import Cells, expected
 
 READ = 10_000
 WINDOW = "1m"

@@ -118,12 +118,15 @@ class Measured:
 def started(
     command: Sequence[str], environment: Mapping[str, str], log: Path
 ) -> Iterator[Measured]:
-    """Run a program on the measured core until the end of the block."""
+    """Run a program until the end of the block: on the measured core, if this one is kept to some.
+
+    See `keep_off_measured_core`, `to_measured_core` and `on_all_cores`.
+    """
     with log.open("wb") as out:
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out
         )
-    if pinned():
+    if pinned() and os.sched_getaffinity(0) != set(_cores()):
         os.sched_setaffinity(process.pid, {_cores()[0]})
     measured = Measured(process, log)
     try:
@@ -145,6 +148,11 @@ def keep_off_measured_core(pids: Iterable[int]) -> None:
 def to_measured_core(pids: Iterable[int]) -> None:
     """Send these processes and their children, and this one, to the measured core."""
     _send([os.getpid(), *pids], set(_cores()[:1]))
+
+
+def on_all_cores(pids: Iterable[int]) -> None:
+    """Let these processes and their children, and this one, go where they want."""
+    _send([os.getpid(), *pids], set(_cores()))
 
 
 def _send(pids: Iterable[int], cores: set[int]) -> None:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from nilo_deploy.ports import free_port
 from nilo_schemas.settings import Settings
 from tests.bench.measure import Measured, Run, Sample, started, wait_until
-from tests.bench.topic import TOPIC, Stream
+from tests.bench.stream import Stream
+from tests.bench.topic import TOPIC
 
 LOOK_EVERY = 0.05  # seconds; each look costs the sink a millisecond
 _STORED = re.compile(

@@ -24,7 +24,8 @@ from nilo_schemas.settings import Settings
 from tests.bench.measure import Run, started
 from tests.bench.nilo_sink import rated
 from tests.bench.servers import BenchError, Say
-from tests.bench.topic import TOPIC, Stream
+from tests.bench.stream import Stream
+from tests.bench.topic import TOPIC
 
 VERSION = "3.28.1"
 # What it writes at once; more is no faster.

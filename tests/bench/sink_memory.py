@@ -10,7 +10,7 @@ from tests.bench import topic
 from tests.bench.measure import MEGABYTE, Sample, wait_until
 from tests.bench.nilo_sink import RunningSink, sinking
 from tests.bench.servers import Say
-from tests.bench.topic import Stream
+from tests.bench.stream import Stream
 
 LOOK_EVERY = 0.5  # seconds
 

@@ -16,7 +16,7 @@ from nilo_schemas.settings import Settings
 from tests.bench import bare, nilo_sink, quix
 from tests.bench.measure import Run
 from tests.bench.stored import ORIGIN, Stored, in_files, in_lake, in_postgres
-from tests.bench.topic import Stream
+from tests.bench.stream import Stream
 
 ID = ("id",)
 

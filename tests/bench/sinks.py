@@ -3,9 +3,10 @@
 All that is compared runs in this one call, in turns; a ratio is of runs of the same turn, and the
 median counts.
 
-- Rates are events per second of the clock. On Linux with two cores or more each measured process
-  has the first one. PostgreSQL has the others to itself while rows go there: Kafka is then on the
-  measured core, whoever reads from it. For files Kafka is on the others.
+- Rates are events per second of the clock. While rows go into PostgreSQL, on Linux with two cores
+  or more, PostgreSQL has all cores but the first to itself; Kafka and the measured process share the
+  first, whoever reads from Kafka. Into files everybody may have all cores, of which `write_table`
+  can use one.
 - A run begins with the first batch stored and ends with the last but one, as the last batch waits
   for company that does not come. The bare ways begin and end with their writing: the
   rows are in memory, as CSV text or as one Arrow table.
@@ -14,7 +15,8 @@ median counts.
 - Quix Streams is from PyPI in an environment of its own, which uv makes in the user's cache at the
   first run. It reads the same kind of events, fewer of them, as it is slow; its PostgreSQL sink
   has a table without key and index.
-- The events are 130-byte Avro with an id and a key of their own, of yesterday and today.
+- The events are 300 bytes of Avro, with all that an instrumented program gives them, of yesterday and
+  today.
 - Then both sinks store ten million events while these are written, with their memory sampled.
 - Whatever was stored is counted in the store: rows, distinct ones, and the sum of a column.
 """
@@ -31,13 +33,20 @@ from typing import Any
 from nilo_deploy import status
 from nilo_schemas.settings import Settings
 from tests.bench import quix, stored, topic
-from tests.bench.measure import MEGABYTE, Run, keep_off_measured_core, pinned, to_measured_core
+from tests.bench.measure import (
+    MEGABYTE,
+    Run,
+    keep_off_measured_core,
+    on_all_cores,
+    pinned,
+    to_measured_core,
+)
 from tests.bench.report import conclude, options, ratio
 from tests.bench.servers import Say, place, servers
 from tests.bench.sink_memory import Growth, grow
 from tests.bench.sink_ways import Way, fresh, ways
 from tests.bench.stored import Stored
-from tests.bench.topic import Stream
+from tests.bench.stream import Stream
 from tests.bench.versions import versions
 
 FULL, QUICK = 2_000_000, 200_000
@@ -82,7 +91,7 @@ class Sizes:
 
 def _two_days(events: int) -> Stream:
     yesterday = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(1)
-    return Stream(events, SERIES, max(events // (2 * DAY), 1), yesterday, distinct=True)
+    return Stream(events, SERIES, max(events // (2 * DAY), 1), yesterday, full=True)
 
 
 @dataclass
@@ -149,12 +158,13 @@ def measure(sizes: Sizes, python: Path | None, say: Say) -> dict[str, Any]:
     }
 
 
-def _pin(settings: Settings, *, postgres: bool) -> None:
-    """Give PostgreSQL the cores that are not measured, alone or with all other servers."""
+def _share_cores(settings: Settings, *, postgres: bool) -> None:
+    """Give PostgreSQL the cores that are not measured; without it everybody may have all."""
     pids = {each.name: each.pid for each in status(settings).servers if each.pid}
+    if not postgres:
+        return on_all_cores(pids.values())
     keep_off_measured_core(pids.values())
-    if postgres:
-        to_measured_core(pid for name, pid in pids.items() if name != "postgres")
+    return to_measured_core(pid for name, pid in pids.items() if name != "postgres")
 
 
 def _turn(
@@ -163,7 +173,7 @@ def _turn(
     """Every way once."""
     for way in ways:
         settings, stream = topics[way.slow]
-        _pin(settings, postgres=way.postgres)
+        _share_cores(settings, postgres=way.postgres)
         with fresh(settings) as mine:
             run = way.store(mine, stream)
             outcomes.add(way.name, run, way.found(mine), stream)
@@ -180,7 +190,7 @@ def _filled(settings: Settings, name: str, stream: Stream, say: Say) -> Topic:
 
 def _grown(settings: Settings, stream: Stream, outcomes: Outcomes, say: Say) -> dict[str, Growth]:
     """The memory of both sinks while they read along with a long stream."""
-    _pin(settings, postgres=False)
+    _share_cores(settings, postgres=False)
     with fresh(place(settings, "long")) as mine:
         grown = grow(mine, stream, say)
         outcomes.check(stored.in_postgres(mine, stored.ORIGIN), stream)

@@ -13,7 +13,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.settings import Settings
 from tests.bench.measure import Measured, Outcome, Run, started, wait_until
-from tests.bench.topic import SECOND, TOPIC, Stream, expected
+from tests.bench.stream import SECOND, Stream
+from tests.bench.topic import TOPIC, expected
 
 # By start (seconds) and model.
 Windows = dict[tuple[float, str], dict[str, Any]]

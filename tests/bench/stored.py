@@ -15,8 +15,10 @@ from nilo_consumers.batch import OFFSET, PARTITION
 from nilo_consumers.lake import existing_table
 from nilo_consumers.tables import table_name
 from nilo_schemas.settings import Settings
+from tests.bench.calls import VARIANTS, variants
 from tests.bench.servers import BenchError
-from tests.bench.topic import TOPIC, VARIANTS, Stream, variants
+from tests.bench.stream import Stream
+from tests.bench.topic import TOPIC
 
 ORIGIN = (PARTITION, OFFSET)
 VALUE = "input_tokens"

@@ -18,7 +18,7 @@ from tests.bench.finals import Finals
 from tests.bench.jobs import metrics_of, write_job
 from tests.bench.measure import Measured, Outcome, Run, Sample, started, wait_until
 from tests.bench.servers import reset
-from tests.bench.topic import Stream
+from tests.bench.stream import Stream
 
 _CONSUMED = re.compile(
     rf'^nilo_consumed_events_total{{[^}}]*topic="{re.escape(LlmEvent.kafka_topic)}"[^}}]*}} (\S+)',

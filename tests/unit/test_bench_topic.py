@@ -13,8 +13,10 @@ import pytest
 from nilo_schemas.codec import decode
 from nilo_schemas.contracts import contract
 from nilo_schemas.families import LlmEvent
+from tests.bench.calls import SESSION, TRACE, Encoder
 from tests.bench.jobs import metrics_of, write_job
-from tests.bench.topic import Encoder, Stream, expected
+from tests.bench.stream import Stream
+from tests.bench.topic import expected
 
 STREAM = Stream(events=6_000, series=10, per_minute=2_500)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,15 +59,19 @@ def test_every_series_has_the_same_number_of_events_and_times_rise(events: list[
     assert [event.time for event in events] == sorted(event.time for event in events)
 
 
-def test_a_distinct_stream_differs_in_its_ids_alone(events: list[LlmEvent]) -> None:
-    stream = replace(STREAM, distinct=True)
-    values = Encoder(1).values(stream, 0, stream.members())
+def test_a_full_stream_has_the_same_calls_in_sessions_and_traces(events: list[LlmEvent]) -> None:
+    stream = replace(STREAM, full=True)
+    values = Encoder(1, full=True).values(stream, 0, stream.members())
     found = [decode(value, LlmEvent, lambda _: contract(LlmEvent)) for value in values]
 
-    assert len({event.id for event in found}) == len(found) == len(events)
-    assert [event.model_copy(update={"id": ""}) for event in found] == [
-        event.model_copy(update={"id": ""}) for event in events
+    alike = {"time", "model", "status", "cost", "duration", "input_tokens", "source"}
+    assert [each.model_dump(include=alike) for each in found] == [
+        each.model_dump(include=alike) for each in events
     ]
+    assert {len({each.id for each in found}), len({each.span_id for each in found})} == {6_000}
+    assert len({each.trace_id for each in found}) == 6_000 / TRACE
+    assert len({each.session_id for each in found}) == 6_000 / SESSION
+    assert found[TRACE + 3].parent_span_id == found[TRACE].span_id
 
 
 def test_the_closing_event_lies_behind_every_window(events: list[LlmEvent]) -> None:
