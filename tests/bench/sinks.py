@@ -4,9 +4,9 @@ All that is compared runs in this one call, in turns; a ratio is of runs of the 
 median counts.
 
 - Rates are events per second of the clock. While rows go into PostgreSQL, on Linux with two cores
-  or more, PostgreSQL has all cores but the first to itself; Kafka and the measured process share the
-  first, whoever reads from Kafka. Into files everybody may have all cores, of which `write_table`
-  can use one.
+  or more, PostgreSQL has all cores but the first to itself; Kafka and the measured process share
+  the first, whoever reads from Kafka. Into files everybody may have all cores, of which
+  `write_table` can use one.
 - A run begins with the first batch stored and ends with the last but one, as the last batch waits
   for company that does not come. The bare ways begin and end with their writing: the
   rows are in memory, as CSV text or as one Arrow table.
@@ -15,8 +15,8 @@ median counts.
 - Quix Streams is from PyPI in an environment of its own, which uv makes in the user's cache at the
   first run. It reads the same kind of events, fewer of them, as it is slow; its PostgreSQL sink
   has a table without key and index.
-- The events are 300 bytes of Avro, with all that an instrumented program gives them, of yesterday and
-  today.
+- The events are 300 bytes of Avro, with all that an instrumented program gives them, of yesterday
+  and today.
 - Then both sinks store ten million events while these are written, with their memory sampled.
 - Whatever was stored is counted in the store: rows, distinct ones, and the sum of a column.
 """
@@ -161,10 +161,11 @@ def measure(sizes: Sizes, python: Path | None, say: Say) -> dict[str, Any]:
 def _share_cores(settings: Settings, *, postgres: bool) -> None:
     """Give PostgreSQL the cores that are not measured; without it everybody may have all."""
     pids = {each.name: each.pid for each in status(settings).servers if each.pid}
-    if not postgres:
-        return on_all_cores(pids.values())
-    keep_off_measured_core(pids.values())
-    return to_measured_core(pid for name, pid in pids.items() if name != "postgres")
+    if postgres:
+        keep_off_measured_core(pids.values())
+        to_measured_core(pid for name, pid in pids.items() if name != "postgres")
+    else:
+        on_all_cores(pids.values())
 
 
 def _turn(
