@@ -14,7 +14,15 @@ from rich.console import Console
 
 from nilo_cli.demo_children import Children
 from nilo_cli.demo_count import Tally, before_run, scraped, tally
-from nilo_cli.demo_view import LiveWindows, show_counts, show_incident, show_next_steps
+from nilo_cli.demo_view import (
+    LiveWindows,
+    show_certificate,
+    show_counts,
+    show_incident,
+    show_next_steps,
+)
+from nilo_consumers.audit.reconcile import Range, reconcile
+from nilo_consumers.tables import WINDOWS
 from nilo_deploy import external, up
 from nilo_producers import Producer
 from nilo_producers.fleet import Incident, daily_factor, simulate
@@ -68,7 +76,7 @@ class FileFeed(Feed):
 def run_demo(
     flags: dict[str, Any], *, input_file: Path | None, rate: int, seconds: int, seed: int
 ) -> int:
-    """Run the demo and return the exit code: 0 when all counts agree, else 1.
+    """Run the demo and return the exit code: 0 when counts agree and the ledger is clean, else 1.
 
     Args:
         flags: settings given on the command line.
@@ -99,8 +107,10 @@ def run_demo(
     show_counts(console, counts)
     if input_file is None:
         show_incident(console, settings, before.time)
+    ledger = reconcile(settings, [topic, WINDOWS], within=Range(before.time))
+    show_certificate(console, ledger)
     show_next_steps(console, settings, scrape)
-    return 0 if counts.agree() else 1
+    return 0 if counts.agree() and ledger.clean else 1
 
 
 def _topic(input_file: Path | None) -> str:

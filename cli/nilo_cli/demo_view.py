@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nilo_cli.demo_count import WINDOW_SECONDS, Tally
+from nilo_consumers.audit.reconcile import Ledger
 from nilo_consumers.read import windows_postgres
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.codec import decode
@@ -28,6 +29,7 @@ BARS = "▁▂▃▄▅▆▇█"
 KEPT = 24
 NEXT_STEPS = (
     ("windows llm.duration --window 10s", "the windows of this run"),
+    ("audit reconcile", "every offset in every store; --json is the certificate"),
     ("tail events.llm -o -5 -e", "the last five events"),
     ("emit llm.call source=me model=mine", "an event of your own"),
     ("process", "the processors again; in other terminals: sink postgres, sink parquet"),
@@ -137,6 +139,17 @@ def show_counts(console: Console, counts: Tally) -> None:
         console.print("  nothing lost, nothing counted twice", style="bold green")
     else:
         console.print("  the counts DIFFER", style="bold red")
+
+
+def show_certificate(console: Console, ledger: Ledger) -> None:
+    """What the ledger says of every offset of the run, with the digest of its certificate."""
+    console.print("\nEvery offset of this run, in every store (nilo audit reconcile)", style="bold")
+    certificate = ledger.certificate()
+    verdict, style = ("clean", "bold green") if ledger.clean else ("NOT clean", "bold red")
+    console.print(
+        f"  {verdict}: {certificate['rows']:,} rows in their places; its certificate", style=style
+    )
+    console.print(f"  sha256:{certificate['digest']}", highlight=False)
 
 
 def show_incident(console: Console, settings: Settings, since: datetime) -> None:

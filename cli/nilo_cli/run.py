@@ -173,7 +173,8 @@ def demo(
     """Show all of it at once, from events to every store.
 
     A simulated LLM fleet with an incident in it, or a file, is played through Kafka, Faust and the
-    sinks; counts are then read back from every store. Exits with 1 when they differ.
+    sinks; counts are then read back from every store, and the ledger compares every offset. Exits
+    with 1 when something differs.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`nilo demo` on the session's servers: it ends with equal counts and exit code 0."""
+"""`nilo demo` on the session's servers: it ends with equal counts and a clean ledger."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def test_the_demo_reads_equal_counts_back_from_every_store(settings: Settings) -
     assert count_kafka(settings, "events.llm", {p: (0, end) for p, end in ends.items()}) == emitted
     assert "nilo_llm_duration_p95_seconds{" in done.stdout
     assert "atlas-large" in done.stdout
+    assert re.search(r"  clean: [\d,]+ rows in .*\n  sha256:[0-9a-f]{64}\n", done.stdout)
 
 
 def test_one_event_missing_in_one_store_is_a_difference() -> None:
