@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -245,45 +242,3 @@ def test_the_lengths_are_shown_with_what_goes_next(settings: Settings) -> None:
         "1d": ago(2) + timedelta(days=366),
         "session 5m": date(2026, 6, 1) + timedelta(days=366),
     }
-
-
-_RUN = """
-import sys
-from datetime import date
-from pathlib import Path
-from nilo_consumers.tiers.run import run
-from nilo_schemas.settings import Settings
-home = Path(sys.argv[1])
-print("go", flush=True)
-settings = Settings(home=home, lake=str(home / "lake"))
-for step in run(settings, ["metrics.windows"], date.fromisoformat(sys.argv[2]), dry_run=False):
-    print(step, flush=True)
-"""
-
-
-def test_runs_that_are_killed_take_nothing_else(settings: Settings) -> None:
-    """At random moments, until one comes to its end; what is gone has been noted before."""
-    seed = random.randrange(10**6)
-    moments = random.Random(seed)
-    windows = [each for each in random_windows(seed, TODAY) if each.metric in ("usual", "hopping")]
-    write(settings, windows)
-    wanted, all_of_them = keys(staying(windows, TODAY)), keys(windows)
-    kills, ended, went = 0, False, 0.3
-    while not ended:
-        arguments = [sys.executable, "-c", _RUN, str(settings.home), str(TODAY)]
-        with subprocess.Popen(arguments, stdout=subprocess.PIPE) as child:
-            assert child.stdout is not None
-            assert child.stdout.readline() == b"go\n"
-            try:
-                ended = child.wait(moments.uniform(0, went)) == 0
-            except subprocess.TimeoutExpired:
-                child.send_signal(signal.SIGKILL)
-                kills, went = kills + 1, went * 1.7
-        left, gone = there(settings), Record(settings).removed(DeltaSink.name)
-        assert set(wanted) <= set(left) <= set(all_of_them), f"seed {seed}"
-        for metric, text, start, *_ in set(all_of_them) - set(left):
-            row = {"metric": metric, "window": text, "window_start": start}
-            assert gone.has(row | {"kafka_partition": 0, "kafka_offset": 0}), f"seed {seed}"
-
-    assert kills
-    assert there(settings) == wanted, f"seed {seed}"
