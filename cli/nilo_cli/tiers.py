@@ -76,17 +76,7 @@ def show(ctx: typer.Context, topic: Topics = None, as_json: Json = False) -> Non
 
     settings = settings_of(ctx)
     rows = [asdict(each) for each in tiers(settings, _topics(settings, topic), _today())]
-    columns = [
-        "topic",
-        "tier",
-        "window",
-        "days",
-        "first_day",
-        "last_day",
-        "rows",
-        "bytes",
-        "expires_on",
-    ]
+    columns = ["topic", "tier", "window", "days", "first_day", "rows", "bytes", "expires_on"]
     show_rows(rows, columns, as_json=as_json)
 
 

@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 
 from nilo_consumers import count_parquet, count_postgres
@@ -22,6 +21,7 @@ from nilo_consumers.audit.spans import count
 from nilo_consumers.delta import DeltaSink
 from nilo_consumers.lake import existing_table
 from nilo_consumers.postgres import PostgresSink
+from nilo_consumers.postgres_days import days_made, make_day
 from nilo_consumers.tiers.run import run
 from nilo_consumers.tiers.told import Step
 from nilo_consumers.tiers.windows.hot import HotWindows
@@ -32,7 +32,7 @@ from nilo_schemas.results import MetricWindow
 from nilo_schemas.settings import Settings
 from tests.integration.programs import nilo, wait_for
 from tests.integration.sinking import produce, query, sinking, wait_count
-from tests.integration.storing import database, rows_by_day
+from tests.integration.storing import database, rows_by_day, storing
 from tests.old_windows import WINDOWS, a_day, random_windows, staying, window, windows_batch
 
 pytestmark = pytest.mark.integration
@@ -313,11 +313,26 @@ def test_the_lengths_are_shown_with_what_goes_next(own: Settings) -> None:
     assert {row["expires_on"] for row in rows if row["window"] == "1m"} == {str(ago(2 - 8))}
 
 
+def test_a_partition_without_windows_goes_with_its_day(own: Settings) -> None:
+    """Without a lake, too."""
+    with storing(own, WINDOWS), database(own) as connection:
+        for age in (365, 366):
+            make_day(connection, own.database_schema, WINDOWS, ago(age))
+        planned = aged(own, "--dry-run")
+        done = aged(own, "--yes")
+
+        assert told(done) == [("drop from hot", 366, None, 0)]
+        assert planned == done
+        assert ago(366) not in days_made(connection, own.database_schema, WINDOWS)
+        assert ago(365) in days_made(connection, own.database_schema, WINDOWS)
+    assert aged(own, "--yes") == []
+
+
 def test_a_day_that_somebody_reads_is_thinned_out_all_the_same(own: Settings) -> None:
     """Its rows go at once; the disk has its room back when nobody reads, or later."""
     write(own, a_day(ago(8), USUAL))
-    with psycopg.connect(own.database()) as reader:
-        reader.execute(f'SELECT count(*) FROM "{own.database_schema}".metrics_windows')
+    with database(own) as reader, reader.transaction():
+        reader.execute("SELECT count(*) FROM metrics_windows")
         steps = aged(own, "--yes")
 
     assert told(steps) == [("drop from hot", 8, "1m", 4), ("delete from lake", 8, "1m", 4)]

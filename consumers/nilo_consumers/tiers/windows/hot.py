@@ -62,7 +62,7 @@ class HotWindows:
             uncovered = {metric for (metric,) in connection.execute(query)}
         return set(asked.metrics) - uncovered
 
-    def unused(self, before: date) -> list[date]:
+    def partition_days(self, before: date) -> list[date]:
         """The days before this one that have a partition."""
         with self._connected("reading windows") as connection:
             if WINDOWS not in topics_of(connection, self._schema):

@@ -49,8 +49,8 @@ def window_steps(settings: Settings, today: date, *, dry_run: bool) -> Iterator[
 
 
 def _due(store: Store, keep: Keep, today: date) -> dict[date, Sequence[Removal]]:
-    """What goes by day; nothing of a day whose partition alone is left."""
+    """What goes, by day; of a day without windows the partition alone."""
     groups = store.groups(today - timedelta(days=keep.least))
     found = removals(groups, keep, today, store.covered)
-    unused = store.unused(today - timedelta(days=keep.most))
-    return {day: found.get(day, []) for day in sorted({*found, *unused})}
+    made = store.partition_days(today - timedelta(days=keep.most))
+    return {day: found.get(day, []) for day in sorted({*found, *made})}

@@ -56,8 +56,8 @@ class WarmWindows:
         )
         return set(asked.metrics) - {row["metric"] for row in _rows(self._table, query)}
 
-    def unused(self, before: date) -> list[date]:
-        """None: a day without windows has no file."""
+    def partition_days(self, before: date) -> list[date]:
+        """None: a day without windows is nothing in the lake."""
         del before
         return []
 
