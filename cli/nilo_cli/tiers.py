@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from nilo_schemas.settings import Settings
 
-app = typer.Typer(help="How long events stay where.", no_args_is_help=True)
+app = typer.Typer(help="How long events and windows stay where.", no_args_is_help=True)
 Topics = Annotated[list[str] | None, typer.Option("--topic", help="Only this topic (repeatable).")]
 
 
@@ -35,11 +35,12 @@ def run(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Move old days of events to the next tier.
+    """Move old days of events to the next tier, and thin out old windows.
 
     Out of PostgreSQL, from the lake to the archive, and out of that. A day leaves a tier only when
     the next one has every offset of it; what cannot be shown to be there stays, is told as refused,
-    and makes the exit code 1. Sinks may go on meanwhile. Once a day is often enough.
+    and makes the exit code 1. Windows past their days go where longer ones stay. Sinks may go on
+    meanwhile. Once a day is often enough.
 
     \b
     Example:
@@ -49,11 +50,11 @@ def run(
     from nilo_consumers.tiers.run import run as work
 
     settings = settings_of(ctx)
-    topics = _families(settings, topic)
+    topics = _topics(settings, topic)
     if not dry_run and not yes:
         ask("Drop, move and delete what is past its days?", "nothing was moved")
     steps = [asdict(step) for step in work(settings, topics, _today(), dry_run=dry_run)]
-    show_rows(steps, ["topic", "event_date", "step", "rows", "refused"], as_json=as_json)
+    show_rows(steps, ["topic", "event_date", "step", "window", "rows", "refused"], as_json=as_json)
     if refused := [step for step in steps if step["refused"]]:
         raise RefusedError(f"{len(refused)} of {len(steps)} steps refused: {refused[0]['refused']}")
     tell(f"{len(steps):,} steps {'to do' if dry_run else 'done'}")
@@ -63,7 +64,8 @@ def run(
 def show(ctx: typer.Context, topic: Topics = None, as_json: Json = False) -> None:
     """Tell what each tier holds of each topic.
 
-    And when its oldest day leaves it. The files of the lake are those of the last `nilo tiers run`.
+    And when its oldest day leaves it; of windows, by length. The files of the lake are those of the
+    last `nilo tiers run`.
 
     \b
     Example:
@@ -73,19 +75,19 @@ def show(ctx: typer.Context, topic: Topics = None, as_json: Json = False) -> Non
     from nilo_consumers.tiers.show import tiers
 
     settings = settings_of(ctx)
-    rows = [asdict(each) for each in tiers(settings, _families(settings, topic))]
-    columns = ["topic", "tier", "days", "first_day", "last_day", "rows", "bytes", "expires_on"]
+    rows = [asdict(each) for each in tiers(settings, _topics(settings, topic), _today())]
+    columns = ["topic", "tier", "window", "days", "first_day", "rows", "bytes", "expires_on"]
     show_rows(rows, columns, as_json=as_json)
 
 
-def _families(settings: Settings, topics: list[str] | None) -> list[str]:
-    """The event families' topics that were asked for; raises UsageError."""
-    from nilo_schemas.families import families
+def _topics(settings: Settings, topics: list[str] | None) -> list[str]:
+    """The topics of events and windows that were asked for; raises UsageError."""
+    from nilo_schemas.contracts import records
 
-    names = [topic.removeprefix(settings.topic_prefix) for topic in topics or families()]
+    names = [topic.removeprefix(settings.topic_prefix) for topic in topics or records()]
     for name in names:
-        if name not in families():
-            raise UsageError(f"no event topic {name!r}; there are {', '.join(families())}")
+        if name not in records():
+            raise UsageError(f"no topic {name!r}; there are {', '.join(records())}")
     return names
 
 

@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from nilo_schemas.settings_connections import PASSWORD_IN_URL, ConnectionSettings
+from nilo_schemas.windows import parse_keep
 
 _DAYS_BY_TOPIC = r"^([\w.-]+=[1-9]\d{0,3}(,[\w.-]+=[1-9]\d{0,3})*)?$"
 _PASSWORD_IN_QUERY = re.compile(r"(?i)[?&](p|password|token)=")
@@ -52,6 +53,11 @@ class StoreSettings(ConnectionSettings):
         default="",
         pattern=_DAYS_BY_TOPIC,
         description="other numbers of cold days: `events.llm=3650`",
+    )
+    windows_keep: str = Field(
+        default="1m=7,5m=30,1h=90,1d=365",
+        description="days for which windows are kept, by length; others as the next longer length, "
+        "beyond the longest and sessions as the longest",
     )
     archive: Path | None = Field(
         default=None,
@@ -97,6 +103,12 @@ class StoreSettings(ConnectionSettings):
     sqlite_file: Path | None = Field(
         default=None, description="file of `nilo sink sqlite` (default: HOME/nilo.db)"
     )
+
+    @field_validator("windows_keep")
+    @classmethod
+    def _windows_keep_is_right(cls, text: str) -> str:
+        parse_keep(text)
+        return text
 
     @model_validator(mode="after")
     def _store_urls_are_no_secrets(self) -> Self:

@@ -1,13 +1,16 @@
-"""The texts by which the catalogue names windows: `1m`, `5m/1m`, `session 5m`."""
+"""The texts by which windows are named: `1m`, `5m/1m`, `session 5m`; how long each is kept."""
 
 from __future__ import annotations
 
 import re
 from datetime import timedelta
+from itertools import pairwise
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 _LENGTH = re.compile(r"([1-9][0-9]*)([smhd])")
 _SESSION = "session "
+_KEEP_LIMIT = 36_500  # days
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -59,3 +62,29 @@ def window_length(text: str) -> timedelta:
         return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
     except OverflowError:
         raise ValueError(f"window {text!r} is too long") from None
+
+
+def parse_keep(text: str) -> dict[timedelta, int]:
+    """By length of windows, shortest first, the days that `1m=7,1h=90` keeps them.
+
+    Raises:
+        ValueError: a pair is none, a length comes twice, or a longer one has fewer days.
+    """
+    pairs = sorted((_keep_pair(pair.strip()) for pair in text.split(",")), key=itemgetter(0))
+    for (shorter, name, least), (longer, other, days) in pairwise(pairs):
+        if longer == shorter:
+            raise ValueError(f"{name} and {other} are one length: name it once")
+        if days < least:
+            raise ValueError(
+                f"{other}={days} is fewer days than {name}={least}: windows of {other} stand in "
+                f"for those of {name}, so write {other}={least} or more"
+            )
+    return {length: days for length, _, days in pairs}
+
+
+def _keep_pair(pair: str) -> tuple[timedelta, str, int]:
+    name, _, days = pair.partition("=")
+    length = window_length(name)
+    if not re.fullmatch(r"[0-9]{1,5}", days) or not 1 <= int(days) <= _KEEP_LIMIT:
+        raise ValueError(f"{pair!r}: write a length and 1 to {_KEEP_LIMIT} days, as in {name}=7")
+    return length, name, int(days)

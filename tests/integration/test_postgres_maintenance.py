@@ -138,6 +138,7 @@ class TestViews:
             assert {name: row[name] for name in names} == {n: getattr(each, n) for n in names}
 
     def test_cost_and_errors_by_day(self, settings: Settings) -> None:
+        """Also of a day whose windows of a minute are gone, but one that came late."""
         days = [noon(), noon() + timedelta(hours=11, minutes=59), noon(-1), noon(-29)]
         series = [
             {"provider": "p", "model": "m"},
@@ -145,7 +146,15 @@ class TestViews:
             {"provider": "__other__", "model": "__other__"},
         ]
         newest = [
-            window(metric, at, 1, dimensions=dimensions, count=5 + number, errors=number)
+            window(
+                metric,
+                at,
+                1,
+                dimensions=dimensions,
+                count=5 + number,
+                errors=number,
+                window="1h" if at == noon(-29) else "1m",
+            )
             for metric in ("llm.cost", "llm.calls")
             for at in days
             for number, dimensions in enumerate(series)
@@ -154,6 +163,7 @@ class TestViews:
             each.model_copy(update={"revision": 0, "count": 99, "sum": 9.0}) for each in newest
         ]
         aside = [window("llm.cost", noon(), window="5m"), window("llm.cost", noon(-31))]
+        aside += [window(metric, noon(-29), count=1) for metric in ("llm.cost", "llm.calls")]
         self.store_windows(settings, [*older, *newest, *aside])
 
         cost: dict[Any, list[float]] = defaultdict(lambda: [0, 0.0])

@@ -89,6 +89,7 @@ def test_every_setting_has_its_environment_variable(name: str) -> None:
         "hot_days_by_topic": "events.llm=7",
         "warm_days_by_topic": "events.llm=7",
         "cold_days_by_topic": "events.llm=7",
+        "windows_keep": "1m=1",
         "prometheus_histograms": "native",
         "influx_url": "http://own",
         "pushgateway_url": "http://own",

@@ -1,4 +1,4 @@
-"""Windows that are no rows on purpose: provisional ones, and revisions that come again."""
+"""Windows that are no rows on purpose: provisional, come again, or taken away in time."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 from nilo_consumers.audit.in_kafka import InKafka
 from nilo_consumers.audit.spans import of_offsets
-from nilo_consumers.batch import OFFSET, Span
+from nilo_consumers.batch import OFFSET, PARTITION, Span
 from nilo_consumers.decoding import Decoder
 from nilo_consumers.tables import WINDOWS
+from nilo_consumers.tiers.windows.record import Removed
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
 
@@ -21,7 +22,7 @@ _KEY = ("metric", "window", "window_start", "dimensions", "revision")
 
 @dataclass
 class Filtered:
-    """The offsets of a partition whose windows are provisional, and of those that come again.
+    """The offsets of a partition whose windows are provisional, come again, or were taken away.
 
     A worker publishes its last windows again after a restart: PostgreSQL keeps the first of a
     revision, the lake all.
@@ -29,10 +30,16 @@ class Filtered:
 
     provisional: list[Span] = field(default_factory=list)
     repeated: list[Span] = field(default_factory=list)
+    expired: list[Span] = field(default_factory=list)
 
 
-def filtered(settings: Settings, kafka: InKafka, until: Mapping[int, int]) -> dict[int, Filtered]:
+def filtered(
+    settings: Settings, kafka: InKafka, until: Mapping[int, int], removed: Removed
+) -> dict[int, Filtered]:
     """What is no row of `metrics.windows`, by partition, up to these offsets.
+
+    Args:
+        removed: what `nilo tiers run` has taken out of the store that is looked at.
 
     Raises:
         UnreachableError: the brokers or the registry do not answer.
@@ -41,6 +48,7 @@ def filtered(settings: Settings, kafka: InKafka, until: Mapping[int, int]) -> di
     topic = settings.topic_prefix + WINDOWS
     provisional: dict[int, list[int]] = {number: [] for number in until}
     repeated: dict[int, list[int]] = {number: [] for number in until}
+    expired: dict[int, list[int]] = {number: [] for number in until}
     seen: set[bytes] = set()
     for messages in kafka.messages(WINDOWS, until):
         number = messages[0].partition() or 0
@@ -49,18 +57,21 @@ def filtered(settings: Settings, kafka: InKafka, until: Mapping[int, int]) -> di
             key = _digest(row)
             if not row["final"]:
                 provisional[number].append(row[OFFSET])
-            elif key in seen:
+                continue
+            if removed.has(row):
+                expired[number].append(row[OFFSET])
+            if key in seen:
                 repeated[number].append(row[OFFSET])
             else:
                 seen.add(key)
     return {
-        number: Filtered(of_offsets(provisional[number]), of_offsets(repeated[number]))
+        number: Filtered(*map(of_offsets, (provisional[number], repeated[number], expired[number])))
         for number in until
     }
 
 
 def _rows(rows: Any) -> Iterator[dict[str, Any]]:
-    yield from rows.select([*_KEY, "final", OFFSET]).to_pylist()
+    yield from rows.select([*_KEY, "final", PARTITION, OFFSET]).to_pylist()
 
 
 def _digest(row: Mapping[str, Any]) -> bytes:

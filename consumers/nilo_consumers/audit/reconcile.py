@@ -19,6 +19,7 @@ from nilo_consumers.audit.spans import Spans, minus, of_offsets, union
 from nilo_consumers.batch import Span
 from nilo_consumers.tables import WINDOWS
 from nilo_consumers.tiers.manifest import EXPIRED
+from nilo_consumers.tiers.windows.record import Record
 from nilo_schemas.contracts import records
 from nilo_schemas.errors import Reason
 from nilo_schemas.settings import Settings
@@ -138,11 +139,11 @@ class _Topic:
         held = store.held(self._topic, self._partitions)
         asked = self._asked()
         self._dead = self._kafka.dead_letters(self._topic)
-        windows, gone = self._windows(asked), store.expired(self._topic)
+        windows, gone = self._windows(asked, store.name), store.expired(self._topic)
         for number, span in asked.items():
             absent = _absent(self._dead, store.name, number)
             if number in windows:
-                absent |= _no_rows(windows[number], store.name)
+                absent |= _no_rows(windows[number], store.name, union(held[number].rows))
             if number in gone:
                 # What comes again after its day went is a row like any other.
                 absent[EXPIRED] = minus(gone[number], union(held[number].rows))
@@ -166,10 +167,11 @@ class _Topic:
             ends |= self._kafka.at(self._topic, self._within.until, bounds)
         return {n: Span(starts[n], max(starts[n], ends[n])) for n in bounds}
 
-    def _windows(self, asked: Mapping[int, Span]) -> dict[int, Filtered]:
+    def _windows(self, asked: Mapping[int, Span], store: str) -> dict[int, Filtered]:
         if self._topic != WINDOWS:
             return {}
-        return filtered(self._settings, self._kafka, {n: span.end for n, span in asked.items()})
+        ends = {number: span.end for number, span in asked.items()}
+        return filtered(self._settings, self._kafka, ends, Record(self._settings).removed(store))
 
 
 def _absent(dead: DeadOffsets, store: str, number: int) -> dict[str, Spans]:
@@ -181,6 +183,11 @@ def _absent(dead: DeadOffsets, store: str, number: int) -> dict[str, Spans]:
     }
 
 
-def _no_rows(windows: Filtered, store: str) -> dict[str, Spans]:
+def _no_rows(windows: Filtered, store: str, rows: Spans) -> dict[str, Spans]:
     found: dict[str, Spans] = {PROVISIONAL: windows.provisional}
-    return found if store == InLake.name else found | {REPEATED: windows.repeated}
+    if store != InLake.name:
+        # What comes again when the first is gone is a row.
+        found[REPEATED] = minus(windows.repeated, rows)
+    if windows.expired:
+        found[EXPIRED] = minus(minus(windows.expired, rows), found.get(REPEATED, ()))
+    return found

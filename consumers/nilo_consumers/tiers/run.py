@@ -1,43 +1,24 @@
-"""One run over the tiers: hot days dropped, warm ones archived, cold ones deleted."""
+"""One run over the tiers: hot days dropped, warm ones archived, cold ones deleted; windows."""
 
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from datetime import date
 
-from nilo_consumers.errors import StoreError, StoreUnavailableError
+from nilo_consumers.errors import StoreUnavailableError
 from nilo_consumers.lake import existing_table
 from nilo_consumers.postgres_retention import Expired
+from nilo_consumers.tables import WINDOWS
 from nilo_consumers.tiers import hot
 from nilo_consumers.tiers.cold import Archive
 from nilo_consumers.tiers.policy import Policy, policies
+from nilo_consumers.tiers.told import ARCHIVED, DELETED, DROPPED, Step, refusal
 from nilo_consumers.tiers.warm import WarmDay, days
 from nilo_consumers.tiers.warm_files import note_files
+from nilo_consumers.tiers.windows.run import window_steps
 from nilo_schemas.settings import Settings
-
-DROPPED, ARCHIVED, DELETED = "drop from hot", "lake to archive", "delete from archive"
-
-
-@dataclass(frozen=True)
-class Step:
-    """What was, or would be, done with one day of a topic.
-
-    Args:
-        topic: without prefix.
-        event_date: UTC; None: the rows of all old days without a partition of their own.
-        step: DROPPED, ARCHIVED or DELETED.
-        rows: how many it moves or removes.
-        refused: why it was not done; None: it was, or would be.
-    """
-
-    topic: str
-    event_date: date | None
-    step: str
-    rows: int
-    refused: str | None = None
 
 
 def run(
@@ -50,7 +31,7 @@ def run(
 
     Args:
         settings: where the tiers are, and how long they hold what.
-        topics: of event families, without prefix.
+        topics: of event families, and the windows, without prefix.
         today: in UTC.
         dry_run: change nothing.
 
@@ -60,13 +41,13 @@ def run(
         OSError: the archive's disk is full, or not ours to write to.
     """
     known = {topic: policy for topic, policy in policies(settings).items() if topic in topics}
-    if dry_run:
-        yield from _steps(settings, known, today, dry_run=True)
-        return
-    with _alone(settings):
-        yield from _steps(settings, known, today, dry_run=False)
-        for topic, policy in known.items():
-            note_files(settings, topic, policy)
+    with nullcontext() if dry_run else _alone(settings):
+        yield from _steps(settings, known, today, dry_run=dry_run)
+        if WINDOWS in topics:
+            yield from window_steps(settings, today, dry_run=dry_run)
+        if not dry_run:
+            for topic, policy in known.items():
+                note_files(settings, topic, policy)
 
 
 def _steps(
@@ -88,7 +69,7 @@ def _drop(
         def work(each: Expired = each, policy: Policy = known[topic]) -> None:
             hot.drop(settings, each, policy, dry_run=dry_run)
 
-        yield Step(topic, day, DROPPED, each.rows, _refusal(work))
+        yield Step(topic, day, DROPPED, each.rows, refusal(work))
 
 
 def _archive(
@@ -106,7 +87,7 @@ def _archive(
             nonlocal rows
             rows = cold.lacking(warm) if dry_run else cold.take(warm)
 
-        refused = _refusal(work)
+        refused = refusal(work)
         yield Step(topic, day, ARCHIVED, rows, refused)
 
 
@@ -116,14 +97,6 @@ def _expire(
     cold = Archive(settings, topic, policy)
     over = cold.over(today) if dry_run else cold.expire(today)
     yield from (Step(topic, each.event_date, DELETED, each.rows) for each in over)
-
-
-def _refusal(work: Callable[[], None]) -> str | None:
-    try:
-        work()
-    except StoreError as error:
-        return str(error)
-    return None
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import LiteralString
 
@@ -11,9 +10,11 @@ import psycopg
 from psycopg import sql
 
 from nilo_consumers.postgres import CONNECT_LIMIT, translated
-from nilo_consumers.tables import table_name, time_column
+from nilo_consumers.tables import WINDOWS, table_name, time_column
 from nilo_consumers.tiers.manifest import Entry, Manifest
 from nilo_consumers.tiers.policy import Policy, Tier, policies
+from nilo_consumers.tiers.told import Held
+from nilo_consumers.tiers.windows.show import windows_held
 from nilo_schemas.settings import Settings
 
 _SIZE: LiteralString = """
@@ -24,43 +25,22 @@ _DAYS: LiteralString = """
     ) AS by_day"""
 
 
-@dataclass(frozen=True)
-class Held:
-    """A topic in a tier.
-
-    Args:
-        topic: without prefix.
-        tier: hot, warm or cold.
-        days: how many UTC days it has rows of.
-        first_day: the oldest.
-        last_day: the newest.
-        rows: how many.
-        bytes: with indexes (hot), or of the files.
-        expires_on: the first day on which the oldest is to leave.
-    """
-
-    topic: str
-    tier: Tier
-    days: int
-    first_day: date
-    last_day: date
-    rows: int
-    bytes: int
-    expires_on: date
-
-
-def tiers(settings: Settings, topics: Iterable[str]) -> Iterator[Held]:
+def tiers(settings: Settings, topics: Iterable[str], today: date) -> Iterator[Held]:
     """What the tiers hold; those that hold nothing of a topic are left out.
 
     Args:
         settings: where the tiers are.
-        topics: of event families, without prefix.
+        topics: of event families, and the windows, without prefix.
+        today: in UTC.
 
     Raises:
         StoreError: PostgreSQL or the lake does not answer or refuses.
     """
     manifest, known = Manifest(settings), policies(settings)
     for topic in topics:
+        if topic == WINDOWS:
+            yield from windows_held(settings, today)
+            continue
         if settings.database_url is not None:
             yield from _hot(settings, topic, known[topic])
         lines = [each for each in manifest.entries(topic) if not each.removed_at]

@@ -95,9 +95,9 @@ def offsets_of(table: DeltaTable, topic: str, first: date, before: date) -> dict
 
 def _spans(dataset: Any, wanted: pc.Expression) -> dict[int, list[Span]]:
     found: dict[int, list[Span]] = {}
-    rows = dataset.to_table(columns=[PARTITION, OFFSET], filter=wanted)
-    for partition, span in stretches(rows):
-        found.setdefault(partition, []).append(span)
+    for fragment in dataset.get_fragments(filter=wanted):  # one in memory at a time
+        for partition, span in stretches(fragment.to_table(columns=[PARTITION, OFFSET])):
+            found.setdefault(partition, []).append(span)
     return found
 
 

@@ -1,16 +1,24 @@
 CREATE MATERIALIZED VIEW llm_errors_by_day AS
-SELECT (window_start AT TIME ZONE 'UTC')::date AS day,
-       coalesce(dimensions ->> 'provider', '') AS provider,
-       sum(count)::bigint AS calls,
-       sum(errors)::bigint AS errors,
-       sum(errors)::double precision / sum(count) AS error_ratio
+SELECT DISTINCT ON (day, provider)
+       day, provider, calls, errors, errors::double precision / calls AS error_ratio
 FROM (
-    SELECT DISTINCT ON (window_start, dimensions) window_start, dimensions, count, errors
-    FROM metrics_windows
-    WHERE metric = 'llm.calls' AND "window" = '1m' AND window_start >= now() - interval '30 days'
-    ORDER BY window_start, dimensions, revision DESC
-) AS newest
-GROUP BY 1, 2;
+    SELECT (window_start AT TIME ZONE 'UTC')::date AS day,
+           coalesce(dimensions ->> 'provider', '') AS provider,
+           sum(count)::bigint AS calls,
+           sum(errors)::bigint AS errors,
+           min(window_end - window_start) AS length
+    FROM (
+        SELECT DISTINCT ON ("window", window_start, dimensions)
+               "window", window_start, window_end, dimensions, count, errors
+        FROM metrics_windows
+        WHERE metric = 'llm.calls' AND "window" IN ('1m', '5m', '1h', '1d')
+          AND window_start >= now() - interval '30 days'
+        ORDER BY "window", window_start, dimensions, revision DESC
+    ) AS newest
+    GROUP BY 1, 2, "window"
+) AS by_length
+-- Short windows know today best, long ones are kept for longer: the most calls are all of them.
+ORDER BY day, provider, calls DESC, length;
 
 CREATE UNIQUE INDEX ON llm_errors_by_day (day, provider);
 
