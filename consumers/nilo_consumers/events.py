@@ -16,7 +16,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from nilo_consumers import postgres
-from nilo_consumers.lake import existing_table, translated
+from nilo_consumers.lake import existing_table, text_field, translated
 from nilo_consumers.read_sqlite import plain, stored_time
 from nilo_consumers.sqlite_file import reading, tables
 from nilo_consumers.sqlite_tables import json_columns, quoted
@@ -54,7 +54,7 @@ class Selection:
         """The same for rows in Arrow."""
         wanted = pc.scalar(True)
         for column, values in self.lists().items():
-            wanted &= pc.field(column).isin(values)
+            wanted &= text_field(column).isin(values)
         for operator, time in self.times().items():
             bound, column = pa.scalar(time, pa.timestamp("us", "UTC")), pc.field("time")
             wanted &= column >= bound if operator == ">=" else column < bound

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import (
     BloomFilterProperties,
     ColumnProperties,
@@ -96,6 +97,15 @@ def _statistics_columns(record: type[Record]) -> Sequence[str]:
     names = stored_schema(record).names
     first = [time_column(record.kafka_topic), *(field.name for field in ORIGIN)]
     return first + [name for name in _SKIPPED_BY if name in names]
+
+
+def text_field(name: str) -> pc.Expression:
+    """A column of strings in a filter of a table's PyArrow dataset.
+
+    What deltalake rewrites for a MERGE or a DELETE it writes as views of strings, which PyArrow
+    compares with nothing; as it reads them they are plain strings again.
+    """
+    return pc.field(name).cast(pa.string())
 
 
 def with_date(topic: str, rows: pa.Table) -> pa.Table:

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from nilo_consumers import postgres
 from nilo_consumers.batch import OFFSET, PARTITION
-from nilo_consumers.lake import existing_table, translated
+from nilo_consumers.lake import existing_table, text_field, translated
 from nilo_consumers.tables import STORED_AT, WINDOWS, table_name
 from nilo_schemas.arrow import arrow_schema
 from nilo_schemas.results import MetricWindow
@@ -188,9 +188,9 @@ def _filter(
     until: datetime | None,
     as_of: datetime | None,
 ) -> pc.Expression:
-    wanted = pc.field("metric") == metric
+    wanted = text_field("metric") == metric
     if window is not None:
-        wanted &= pc.field("window") == window
+        wanted &= text_field("window") == window
     if since is not None:
         wanted &= pc.field("window_start") >= _time(since)
     if until is not None:

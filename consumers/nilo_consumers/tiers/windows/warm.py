@@ -15,7 +15,13 @@ from deltalake.exceptions import CommitFailedError
 
 from nilo_consumers.batch import OFFSET, PARTITION
 from nilo_consumers.delta import DeltaSink
-from nilo_consumers.lake import EVENT_DATE, existing_table, translated, writer_properties
+from nilo_consumers.lake import (
+    EVENT_DATE,
+    existing_table,
+    text_field,
+    translated,
+    writer_properties,
+)
 from nilo_consumers.tables import WINDOWS
 from nilo_consumers.tiers.windows.plan import Group, Question, Removal
 from nilo_consumers.tiers.windows.statements import GROUPS, UNCOVERED, gathered
@@ -100,7 +106,8 @@ def _named(removal: Removal) -> pc.Expression:
         (pc.field(PARTITION) == partition) & (pc.field(OFFSET) < end)
         for partition, end in removal.ends.items()
     ]
-    mine = (pc.field("window") == removal.window) & pc.field("metric").isin(list(removal.metrics))
+    mine = text_field("window") == removal.window
+    mine &= text_field("metric").isin(list(removal.metrics))
     return mine & reduce(or_, before)
 
 
