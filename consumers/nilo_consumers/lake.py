@@ -29,7 +29,8 @@ BLOOM: tuple[str, ...] = ("subject", "session_id")
 # One file in a hundred is read for nothing; a filter takes 1.2 bytes a row.
 _BLOOM_FALSE = 0.01
 _STATISTICS = "delta.dataSkippingStatsColumns"
-_SKIPPED_BY = ("type", "source", *BLOOM, "metric", "window", "window_end", "stored_at")
+# Not whose events these are: the log keeps its values for good, and Bloom filters skip better.
+_SKIPPED_BY = ("type", "source", "metric", "window", "window_end", "stored_at")
 _INVALID = "Invalid data found"  # deltalake has no error class of its own for it
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 

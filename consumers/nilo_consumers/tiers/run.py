@@ -63,7 +63,7 @@ def run(
     if dry_run:
         yield from _steps(settings, known, today, dry_run=True)
         return
-    with _alone(settings):
+    with alone(settings):
         yield from _steps(settings, known, today, dry_run=False)
         for topic, policy in known.items():
             note_files(settings, topic, policy)
@@ -127,14 +127,15 @@ def _refusal(work: Callable[[], None]) -> str | None:
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """Two runs at a time would write the same file."""
+def alone(settings: Settings) -> Iterator[None]:
+    """Two runs at a time would write the same file; raises StoreUnavailableError."""
     settings.archive_location.mkdir(parents=True, exist_ok=True)
     with (settings.archive_location / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StoreUnavailableError(
-                f"another `nilo tiers run` is at work in {settings.archive_location}"
+                "another `nilo tiers run` or `nilo erase` is at work in "
+                f"{settings.archive_location}"
             ) from None
         yield
