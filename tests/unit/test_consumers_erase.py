@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import sqlite3
@@ -20,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
+from deltalake.exceptions import DeltaError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -119,7 +119,8 @@ def named_in(folder: Path, subject: str = THEIRS) -> list[str]:
 
 
 def _holds(path: Path) -> bool:
-    return THEIRS in pq.read_table(path)["subject"].to_pylist()
+    table = pq.ParquetFile(path)
+    return "subject" in table.schema_arrow.names and THEIRS in table.read()["subject"].to_pylist()
 
 
 def without_gaps(settings: Settings) -> bool:
@@ -214,30 +215,57 @@ def test_files_that_are_no_table_s_any_more_are_found_and_go(settings: Settings)
     filled(settings)
     moved(settings)
     (settings.archive_location / "events_llm").rename(settings.home / "elsewhere")
-    left = [each for each in lake.count(settings, THEIRS) if each.left]
+    _, *beside = lake.count(settings, THEIRS)
 
-    assert [(each.rows, each.files) for each in left] == [(8, 1)] * PARTITIONS
+    assert [(each.rows, each.files) for each in beside] == [(8, 1)] * PARTITIONS
     list(lake.erase(settings, THEIRS, _ID))
-    assert [(each.rows, each.left) for each in lake.count(settings, THEIRS)] == [(0, None)]
+    assert [each.rows for each in lake.count(settings, THEIRS)] == [0]
 
 
-def test_a_file_that_a_sink_has_not_committed_yet_stays(settings: Settings) -> None:
-    """It is told; a week later its writer was killed, and the file goes."""
+def test_a_file_that_a_sink_has_not_committed_yet_stays_until_it_never_can(
+    settings: Settings,
+) -> None:
+    """Its rows lie behind the table's offsets; when these have passed them, it is a dead one's."""
     filled(settings)
-    folder = Path(table_location(settings, LLM))
-    (some,) = [path for path in folder.rglob("*.parquet") if _holds(path)][:1]
-    other = some.with_name("part-00000-of-a-sink.zstd.parquet")
-    other.write_bytes(some.read_bytes())
-    receipt = run.erase(settings, THEIRS)
+    ahead = rows_of(10, NEW, 0, 100)
+    other = settings.model_copy(update={"lake": str(settings.home / "other")})
+    write_lake(other, ahead)
+    (made,) = Path(table_location(other, LLM)).rglob("event_date=*/*.parquet")
+    waiting = Path(table_location(settings, LLM), f"event_date={NEW}", made.name)
+    made.rename(waiting)
+    receipt = erased(settings)
 
-    (told,) = [line for line in receipt.left if line.place == "parquet"]
-    assert other.name in (told.left or "")
-    assert other.exists()
-    assert counted(settings) == told.rows
-    long_ago = (datetime.now(UTC) - timedelta(days=8)).timestamp()
-    os.utime(other, (long_ago, long_ago))
+    assert len([line for line in receipt.lines if waiting.name in line.note]) == 1
+    assert waiting.exists()
+    assert counted(settings) == 2
+    write_lake(settings, ahead)
     erased(settings)
-    assert not other.exists()
+    assert not waiting.exists()
+    assert counted(settings) == 0
+    assert sorted(in_lake(settings)) == sorted(
+        [*OTHERS, *((0, n) for n in range(100, 110) if n % 5)]
+    )
+
+
+def test_a_compaction_that_has_written_its_files_cannot_commit_what_was_erased(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So they may go: it is stopped before its commit, and fails behind the erasure."""
+    filled(settings)
+    late = existing_table(settings, LLM)
+    assert late is not None
+    before = set(settings.home.rglob("*.parquet"))
+    with monkeypatch.context() as patched:  # the files that it reads are there still
+        patched.setattr(lake._Lake, "clean", lambda _: [])
+        erased(settings)
+        with pytest.raises(DeltaError, match="concurrent"):
+            late.optimize.compact()
+    dead = [path for path in set(settings.home.rglob("*.parquet")) - before if _holds(path)]
+    assert dead
+    assert without_gaps(settings)
+    erased(settings)
+
+    assert named_in(settings.home) == []
     assert without_gaps(settings)
 
 

@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable, QueryBuilder
 
+from nilo_consumers.audit.spans import Spans, stretches
 from nilo_consumers.audit.spans import count as number_of
-from nilo_consumers.audit.spans import stretches
 from nilo_consumers.backoff import Backoff
 from nilo_consumers.batch import OFFSET, PARTITION, Span
 from nilo_consumers.delta import DeltaSink
 from nilo_consumers.erase.lake_files import Beside, held_beside
 from nilo_consumers.erase.receipt import Line
-from nilo_consumers.erase.subject import SUBJECT, column, in_columns, literal
+from nilo_consumers.erase.subject import PLACES, SUBJECT, column, in_columns, literal, places_of
 from nilo_consumers.errors import StoreUnavailableError
 from nilo_consumers.lake import EVENT_DATE, existing_table, translated, writer_properties
 from nilo_consumers.tables import WINDOWS
@@ -30,7 +30,8 @@ from nilo_schemas.settings import Settings
 PLACE = DeltaSink.name
 # Commits that were lost to a sink or a compaction; each next one sees what the winner wrote.
 _TRIES = 20
-_PLACES = pa.schema([(PARTITION, pa.int32()), (OFFSET, pa.int64())])
+_BESIDE = "in no version that is needed; `nilo erase` takes it away, if no sink is to commit it yet"
+_IN_FLIGHT = "not committed yet: run again when its sink has gone on"
 
 
 def count(settings: Settings, subject: str) -> Iterator[Line]:
@@ -43,7 +44,7 @@ def count(settings: Settings, subject: str) -> Iterator[Line]:
         if lake := _Lake.of(settings, topic, subject):
             yield lake.counted()
             for each in lake.beside():
-                yield Line(PLACE, topic, each.rows, files=1, left=each.told())
+                yield Line(PLACE, topic, each.rows, files=1, note=f"{each.path}: {_BESIDE}")
 
 
 def erase(settings: Settings, subject: str, erasure: UUID) -> Iterator[Line]:
@@ -56,7 +57,8 @@ def erase(settings: Settings, subject: str, erasure: UUID) -> Iterator[Line]:
     3. write the files that hold them anew; the commit names offsets, never the subject
 
     4. Then the files that the table needs no more go, without the week that readers have else,
-       when any holds the subject: also those that compaction and the archive have left.
+       when any holds the subject: also those that compaction and the archive have left, and those
+       that writers have left which were killed or lost a race.
 
     A run that is killed leaves to the next what is undone. Sinks may write meanwhile.
 
@@ -107,17 +109,34 @@ class _Lake:
         return Line(PLACE, self._topic, rows, files, reached)
 
     def clean(self) -> Iterator[Line]:
-        """Step 4; what cannot go yet is told."""
+        """Step 4; what a sink is about to commit stays, and is told."""
         held = self.beside()
         if any(each.replaced for each in held):
             with translated(f"vacuuming {self._topic}"):
                 self._table.vacuum(0, dry_run=False, enforce_retention_duration=False)
-        for each in held:
-            if each.old:
-                with translated(f"deleting {each.path}"):
-                    each.delete(self._table)
-            elif not each.replaced:
-                yield Line(PLACE, self._topic, each.rows, files=1, left=each.told())
+        uncommitted = [each for each in held if not each.replaced]
+        over = self._over() if uncommitted else {}
+        for each in uncommitted:
+            if without(each.places, over):
+                yield Line(PLACE, self._topic, files=1, note=f"{each.path}: {_IN_FLIGHT}")
+                continue
+            with translated(f"deleting {each.path}"):
+                each.delete(self._table)
+
+    def _over(self) -> dict[int, Spans]:
+        """The offsets of which no row of the subject can be committed any more.
+
+        A sink cannot commit what lies before the table's own offsets. Who rewrites files, such as
+        compaction, cannot commit rows whose files were removed since: and rows that the table does
+        not have are such.
+        """
+        passed = {number: [Span(0, at)] for number, at in self._reached().items()}
+        there: dict[int, list[Span]] = {}
+        for day in days(self._table):
+            with translated(f"looking for rows of {self._topic} of {day}"):
+                for number, span in stretches(self._places(day)):
+                    there.setdefault(number, []).append(span)
+        return without(passed, there)
 
     def _reached(self) -> dict[int, int]:
         app = f"{PLACE}:{self._settings.topic_prefix}{self._topic}:"
@@ -137,18 +156,13 @@ class _Lake:
             f"WHERE {EVENT_DATE} = '{day}' AND {SUBJECT} = {literal(self._subject)}"
         )
         reader = QueryBuilder().register("kept", self._table).execute(query)
-        return pa.table(reader.read_all()).cast(_PLACES)
+        return pa.table(reader.read_all()).cast(PLACES)
 
     def _places_of_windows(self, day: date) -> pa.Table:
-        theirs = in_columns(self._topic, self._subject)
         batches = self._table.to_pyarrow_dataset().to_batches(
-            columns=[*_PLACES.names, column(self._topic)], filter=pc.field(EVENT_DATE) == day
+            columns=[*PLACES.names, column(self._topic)], filter=pc.field(EVENT_DATE) == day
         )
-        found = [
-            pa.Table.from_batches([batch.filter(pa.array(theirs(batch)))]).select(_PLACES.names)
-            for batch in batches
-        ]
-        return pa.concat_tables([_PLACES.empty_table(), *(each.cast(_PLACES) for each in found)])
+        return places_of(self._topic, self._subject, batches)
 
     def _note(self, day: date, places: pa.Table, erasure: UUID) -> None:
         manifest, found = Manifest(self._settings), dict[int, list[Span]]()
@@ -196,4 +210,4 @@ class _Lake:
 
 
 def _distinct(places: pa.Table) -> pa.Table:
-    return places.group_by(_PLACES.names).aggregate([]).select(_PLACES.names)
+    return places.group_by(PLACES.names).aggregate([]).select(PLACES.names)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from pyarrow.fs import FileSelector
 
-from nilo_consumers.erase.subject import column, in_columns
-from nilo_consumers.lake_care import KEEP
+from nilo_consumers.audit.spans import Spans, stretches, union
+from nilo_consumers.audit.spans import count as number_of
+from nilo_consumers.batch import Span
+from nilo_consumers.erase.subject import PLACES, column, places_of
 
 _LOG = "_delta_log/"
 
@@ -23,31 +24,19 @@ class Beside:
 
     Args:
         path: within the table's folder.
-        rows: the subject's.
-        written_at: when.
+        places: the offsets of the subject's rows, by partition.
         replaced: the log says that it was removed: compaction, the archive or an erasure did it.
-            Else a writer has not committed it yet, or never will because it was killed.
+            Else a writer has not committed it: it is at it, has lost a race, or was killed.
     """
 
     path: str
-    rows: int
-    written_at: datetime
+    places: dict[int, Spans]
     replaced: bool
 
     @property
-    def old(self) -> bool:
-        """Whether no writer can come back to it: it was written so long ago, and not committed."""
-        return not self.replaced and self.written_at + KEEP < datetime.now(UTC)
-
-    def told(self) -> str:
-        """Why it is there, and what takes it away."""
-        if self.replaced:
-            return f"{self.path} was replaced and is not vacuumed: run `nilo erase` again"
-        over = self.written_at + KEEP
-        return (
-            f"{self.path} is not committed: a writer is at it, and run again takes its rows; or it "
-            f"was killed, and `nilo erase` deletes the file from {over:%Y-%m-%d %H:%M} on"
-        )
+    def rows(self) -> int:
+        """How many rows of the subject it holds."""
+        return sum(map(number_of, self.places.values()))
 
     def delete(self, table: DeltaTable) -> None:
         """Delete the file."""
@@ -63,28 +52,31 @@ def held_beside(table: DeltaTable, topic: str, subject: str) -> list[Beside]:
     """
     files = table.to_pyarrow_dataset().filesystem
     # In this order: what a sink commits meanwhile is in the version, and not beside it.
-    there = {info.path: info for info in _parquet_files(files)}
+    there = set(_parquet_files(files))
     table.update_incremental()
     known = {fragment.path for fragment in table.to_pyarrow_dataset().get_fragments()}
     replaced = set(table.vacuum(0, dry_run=True, enforce_retention_duration=False))
     found = [
-        Beside(path, _rows(files, path, topic, subject), there[path].mtime, path in replaced)
-        for path in sorted(there.keys() - known)
+        Beside(path, _places(files, path, topic, subject), path in replaced)
+        for path in sorted(there - known)
     ]
-    return [each for each in found if each.rows]
+    return [each for each in found if each.places]
 
 
-def _parquet_files(files: Any) -> Iterator[Any]:
+def _parquet_files(files: Any) -> Iterator[str]:
     for info in files.get_file_info(FileSelector("", recursive=True)):
         if info.path.endswith(".parquet") and not info.path.startswith(_LOG):
-            yield info
+            yield info.path
 
 
-def _rows(files: Any, path: str, topic: str, subject: str) -> int:
-    theirs = in_columns(topic, subject)
+def _places(files: Any, path: str, topic: str, subject: str) -> dict[int, Spans]:
+    columns, found = [*PLACES.names, column(topic)], dict[int, list[Span]]()
     try:
         with files.open_input_file(path) as opened:
-            batches = pq.ParquetFile(opened).iter_batches(columns=[column(topic)])
-            return sum(int(theirs(batch).sum()) for batch in batches)
+            batches = pq.ParquetFile(opened).iter_batches(columns=columns)
+            places = places_of(topic, subject, batches)
     except FileNotFoundError:
-        return 0  # vacuumed meanwhile
+        return {}  # vacuumed meanwhile
+    for number, span in stretches(places):
+        found.setdefault(number, []).append(span)
+    return {number: union(spans) for number, spans in found.items()}

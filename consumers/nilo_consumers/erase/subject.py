@@ -6,7 +6,7 @@ grouped by `subject`, that is, when it has this dimension.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, LiteralString
 
 import numpy as np
@@ -14,9 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nilo_consumers.batch import ORIGIN
 from nilo_consumers.tables import WINDOWS
 
 SUBJECT = "subject"
+# Where rows came from: the columns by which they are known once they are found.
+PLACES = pa.schema(ORIGIN)
 _DIMENSIONS = "dimensions"
 _TYPES = {SUBJECT: pa.string(), _DIMENSIONS: pa.map_(pa.string(), pa.string())}
 
@@ -53,6 +56,15 @@ def in_columns(topic: str, subject: str) -> Callable[[Any], npt.NDArray[np.bool_
         return np.asarray(theirs.to_numpy(zero_copy_only=False), np.bool_)
 
     return is_theirs
+
+
+def places_of(topic: str, subject: str, batches: Iterable[pa.RecordBatch]) -> pa.Table:
+    """Partition and offset of the subject's rows in Arrow batches that have these and `column`."""
+    theirs, found = in_columns(topic, subject), [PLACES.empty_table()]
+    for batch in batches:
+        places = pa.Table.from_batches([batch.select(PLACES.names)])
+        found.append(places.filter(pa.array(theirs(batch))).cast(PLACES))
+    return pa.concat_tables(found)
 
 
 def is_theirs(row: Mapping[str, Any], subject: str) -> bool:
