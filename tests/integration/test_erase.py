@@ -21,16 +21,17 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but
     ResourceType,  # pyright: ignore[reportPrivateImportUsage]  # as above
 )
 
-from nilo_consumers.lake import existing_table
+from nilo_consumers.erase import hot, run
+from nilo_consumers.tiers.run import alone
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.codec import encode
 from nilo_schemas.families import LlmEvent
 from nilo_schemas.registry import Registry
 from nilo_schemas.results import MetricWindow
 from nilo_schemas.settings import Settings
-from tests.integration.programs import nilo
-from tests.integration.sinking import COUNT, LLM, produce, query, send, sinking, wait_count
-from tests.integration.storing import database, maintained, noon, storing, window_batch
+from tests.integration.programs import nilo, wait_for
+from tests.integration.sinking import COUNT, LLM, SINK, produce, query, send, sinking, wait_count
+from tests.integration.storing import llm_batch, maintained, noon, storing, window_batch
 from tests.integration.windows import read_topic
 
 pytestmark = pytest.mark.integration
@@ -64,6 +65,22 @@ def landed(settings: Settings, tmp_path: Path) -> Settings:
     stored(settings, 48)
     days = {"hot_days": 3, "warm_days": 10, "cold_days": 1000}
     return settings.model_copy(update=days | {"archive": tmp_path / "archive"})
+
+
+@pytest.fixture
+def direct(own: Settings, tmp_path: Path) -> Settings:
+    """Two of the subject's events and one of another in each store, written without Kafka."""
+    batches = [
+        llm_batch(own, [noon()] * 2, subject=THEIRS),
+        llm_batch(own, [noon()], start=2, subject=THEIRS[:-1]),
+    ]
+    for name in STORES:
+        sink = SINK[name](own)
+        sink.connect([(own.topic_prefix + LLM, 0)])
+        for batch in batches:
+            sink.write(batch)
+        sink.close()
+    return own.model_copy(update={"archive": tmp_path / "archive"})
 
 
 def ran(settings: Settings, *words: str, subject: str = THEIRS) -> tuple[int, dict[str, Any], str]:
@@ -111,7 +128,9 @@ def test_a_subject_leaves_every_store_and_the_ledger_is_clean(
     assert found(receipt) == wanted | {"kafka": 16}
     assert receipt["complete"]
     assert json.loads(out.read_text()) == receipt
-    assert THEIRS not in out.read_text()
+    assert "🦉" not in out.read_text()
+    log = Path(landed.lake_location).rglob("_delta_log/*")
+    assert not [path for path in log if "🦉".encode() in path.read_bytes()]
     assert audited(landed) == (0, {"postgres": 8, "sqlite": 16, "parquet": 16})
     code, left, _ = ran(landed, "verify", "--no-scan")
     assert (code, sum(rows or 0 for rows in found(left).values())) == (0, 0)
@@ -200,12 +219,9 @@ def test_sinks_write_on_meanwhile_and_what_comes_later_is_found(settings: Settin
 
 
 def wait_until_read(settings: Settings, store: str) -> None:
-    from tests.integration.programs import wait_for  # noqa: PLC0415
-
     def is_there() -> bool:
-        _, receipt, _ = ran(settings, "--dry-run", "--no-scan")
-        lines = [line for line in receipt["lines"] if line["topic"] == LLM]
-        return 0 in [line["behind"] for line in lines if line["place"] == store]
+        lines = run.count(settings, THEIRS, run.Scope(scan=False)).stored
+        return 0 in [each.behind for each in lines if (each.place, each.topic) == (store, LLM)]
 
     wait_for(f"{store} at the end", is_there)
 
@@ -237,10 +253,9 @@ def test_runs_that_are_killed_are_finished_by_the_next_and_the_ledger_stays_clea
 
 
 def test_what_a_run_has_left_uncleaned_in_postgres_is_told_and_done_by_the_next(
-    landed: Settings, monkeypatch: pytest.MonkeyPatch
+    direct: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It ended between the deletion and the vacuum."""
-    from nilo_consumers.erase import hot, run  # noqa: PLC0415
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
@@ -248,44 +263,31 @@ def test_what_a_run_has_left_uncleaned_in_postgres_is_told_and_done_by_the_next(
     with monkeypatch.context() as patched:
         patched.setattr(hot._Store, "clean", killed)
         with pytest.raises(KeyboardInterrupt):
-            run.erase(landed, THEIRS)
-    assert theirs_in_postgres(landed) == 0
-    code, _, errors = ran(landed, "verify", "--no-scan")
+            run.erase(direct, THEIRS)
+    assert theirs_in_postgres(direct) == 0
+    code, _, errors = ran(direct, "verify", "--no-scan")
     assert (code, "dead rows" in errors) == (1, True)
-    assert ran(landed, "--yes", "--no-scan")[0] == 0
+    assert ran(direct, "--yes", "--no-scan")[0] == 0
 
-    assert ran(landed, "verify", "--no-scan")[0] == 0
-    assert query(landed, "SELECT FROM erased_offsets WHERE cleaned_at IS NULL") == []
+    assert ran(direct, "verify", "--no-scan")[0] == 0
+    assert query(direct, "SELECT FROM erased_offsets WHERE cleaned_at IS NULL") == []
 
 
-def test_a_place_that_is_not_reached_is_told_and_the_others_are_done(landed: Settings) -> None:
-    away = landed.model_copy(update={"database_url": "postgresql://nobody@127.0.0.1:9/none"})
+def test_a_place_that_is_not_reached_is_told_and_the_others_are_done(direct: Settings) -> None:
+    away = direct.model_copy(update={"database_url": "postgresql://nobody@127.0.0.1:9/none"})
     code, receipt, errors = ran(away, "--yes", "--no-scan")
 
     assert (code, receipt["complete"]) == (1, False)
     assert [line["place"] for line in receipt["lines"] if line["left"]] == ["postgres"]
     assert "postgres" in errors
-    assert found(receipt) | {"kafka": None} == {"sqlite": 16, "parquet": 16, "kafka": None}
-    assert theirs_in_postgres(landed) == 16
-    assert ran(landed, "verify", "--no-scan")[0] == 1
-    code, receipt, _ = ran(landed, "--yes", "--no-scan")
-    assert (code, found(receipt)["postgres"]) == (0, 16)
-
-
-def test_the_lake_keeps_the_files_of_others_and_its_log_names_nobody(landed: Settings) -> None:
-    send(landed, events(8, "agent-7", -1))
-    stored(landed, 56, ("parquet",))
-    table = existing_table(landed, LLM)
-    assert table is not None
-    before = set(table.file_uris())
-    others = {uri for uri in before if f"event_date={noon(-1).date()}" in uri}
-    assert ran(landed, "--yes", "--no-scan")[0] == 0
-    table.update_incremental()
-
-    assert before & set(table.file_uris()) == others
-    log = Path(landed.lake_location).rglob("_delta_log/*")
-    assert not [path for path in log if "🦉" in path.read_text(errors="replace")]
-    assert not any(Path(uri).exists() for uri in before - others)
+    assert {place: rows for place, rows in found(receipt).items() if rows} == {
+        "sqlite": 2,
+        "parquet": 2,
+    }
+    assert theirs_in_postgres(direct) == 2
+    assert ran(direct, "verify", "--no-scan")[0] == 1
+    code, receipt, _ = ran(direct, "--yes", "--no-scan")
+    assert (code, found(receipt)["postgres"]) == (0, 2)
 
 
 def test_kafka_is_looked_through_and_its_dates_are_told(settings: Settings) -> None:
@@ -327,16 +329,11 @@ def compact(settings: Settings, topic: str) -> None:
         job.result()
 
 
-def test_wrong_usage_is_said_before_anything_is_touched(landed: Settings) -> None:
-    from nilo_consumers.tiers.run import alone  # noqa: PLC0415
-
+def test_wrong_usage_is_said_before_anything_is_touched(direct: Settings) -> None:
     for words in (["--yes"], ["--yes", "--subject", ""], ["--subject", THEIRS, "verify"]):
-        assert nilo(landed, "erase", *words).returncode == 2
-    with alone(landed):
-        code, _, errors = ran(landed, "--yes", "--no-scan")
+        assert nilo(direct, "erase", *words).returncode == 2
+    with alone(direct):
+        code, _, errors = ran(direct, "--yes", "--no-scan")
     assert (code, "another" in errors) == (1, True)
-    assert theirs_in_postgres(landed) == 16
-    with database(landed) as connection:
-        gone = connection.execute("SELECT to_regclass('erased_offsets')").fetchone()
-    assert gone != (None,)
-    assert query(landed, "SELECT FROM erased_offsets") == []
+    assert theirs_in_postgres(direct) == 2
+    assert query(direct, "SELECT FROM erased_offsets") == []

@@ -34,7 +34,7 @@ from nilo_consumers.erase import lake, run, sqlite
 from nilo_consumers.erase.kafka import gone_by
 from nilo_consumers.erase.receipt import KAFKA, Line, Receipt, with_behind
 from nilo_consumers.erase.subject import literal
-from nilo_consumers.lake import existing_table, table_location
+from nilo_consumers.lake import existing_table, table_location, with_date
 from nilo_consumers.lake_care import compact
 from nilo_consumers.sqlite import SqliteSink
 from nilo_consumers.tables import WINDOWS
@@ -103,17 +103,16 @@ def values(settings: Settings) -> list[dict[str, Any]]:
     return found
 
 
-def named_in(folder: Path, subject: str = THEIRS) -> list[str]:
-    """The files that have the name in their bytes, or in a column; Parquet is packed."""
+def named_in(folder: Path) -> list[str]:
+    """The files that have the subject's name in their bytes, or, of packed ones, in a value."""
+    in_json = json.dumps(THEIRS, ensure_ascii=False)[1:-1]
+    forms = [THEIRS, in_json, json.dumps(in_json, ensure_ascii=False)[1:-1]]
     found = []
     for path in sorted(each for each in folder.rglob("*") if each.is_file()):
         content = path.read_bytes()
-        escaped = json.dumps(json.dumps(subject))[3:-3]
-        forms = [subject.encode(), escaped.encode(), json.dumps(escaped)[1:-1].encode()]
         if path.suffix == ".parquet":
             content += repr(pq.read_table(path).to_pylist()).encode()
-            forms.append(repr(subject)[1:-1].encode())
-        if any(form in content for form in forms):
+        if any(text.encode() in content for form in forms for text in (form, repr(form)[1:-1])):
             found.append(str(path.relative_to(folder)))
     return found
 
@@ -298,6 +297,57 @@ def test_commits_of_a_sink_between_looking_and_taking_out_cost_nothing(
 
     assert sorted(in_lake(settings)) == sorted([*OTHERS, *(p for p in late if p[1] % 5)])
     assert counted(settings) == 0
+
+
+def test_the_log_of_an_earlier_version_is_rid_of_subjects_while_a_sink_goes_on(
+    settings: Settings,
+) -> None:
+    """Its statistics have them, in commits and in checkpoints; all other statistics stay."""
+    filled(settings)
+    table = existing_table(settings, LLM)
+    assert table is not None
+    name = "delta.dataSkippingStatsColumns"
+    table.alter.set_table_properties({name: table.metadata().configuration[name] + ",subject"})
+    for start in (100, 140):
+        rows = rows_of(40, NEW, 0, start)
+        for row in rows:
+            row["subject"] = THEIRS if row["subject"] == THEIRS else "agent-7"  # the greater one
+        known = pa.schema([*arrow_schema(LlmEvent), *ORIGIN])
+        write_deltalake(table, with_date(LLM, pa.Table.from_pylist(rows, known)), mode="append")
+        table.create_checkpoint()
+    sink, topic = DeltaSink(settings), settings.topic_prefix + LLM
+    sink.connect([(topic, 1)])
+    log = Path(table_location(settings, LLM), "_delta_log")
+    assert {path.split("/")[-1].split(".", 1)[1] for path in named_in(log)} == {
+        "json",
+        "checkpoint.parquet",
+    }
+    before = pa.table(existing_actions(settings)).drop_columns(["modification_time"])
+    assert any(line.left for line in lake.count(settings, THEIRS))
+    list(lake.erase(settings, THEIRS, _ID))
+
+    assert named_in(settings.home) == []
+    assert not any(line.left for line in lake.count(settings, THEIRS))
+    left = rows_of(20, OLD, 1, 100)
+    sink.write(Batch(topic, pa.Table.from_pylist(left, known), {1: Span(100, 120)}))
+    sink.close()
+    after = existing_actions(settings)
+    kept = set(before["path"].to_pylist()) & set(after["path"].to_pylist())
+    for column in ("num_records", "min.kafka_offset", "max.time"):
+        assert by_path(before, column, kept) == by_path(after, column, kept)
+    assert sorted(in_lake(settings))[-1] == (1, 119)
+
+
+def existing_actions(settings: Settings) -> pa.Table:
+    """What the log says of the files of the newest version."""
+    table = existing_table(settings, LLM)
+    assert table is not None
+    return pa.table(table.get_add_actions(flatten=True))
+
+
+def by_path(actions: pa.Table, column: str, paths: set[str]) -> dict[str, Any]:
+    pairs = zip(actions["path"].to_pylist(), actions[column].to_pylist(), strict=True)
+    return {path: value for path, value in pairs if path in paths}
 
 
 def test_files_of_the_archive_are_written_anew_and_stay_true(settings: Settings) -> None:

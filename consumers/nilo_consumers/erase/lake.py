@@ -16,11 +16,18 @@ from nilo_consumers.audit.spans import count as number_of
 from nilo_consumers.backoff import Backoff
 from nilo_consumers.batch import OFFSET, PARTITION, Span
 from nilo_consumers.delta import DeltaSink
+from nilo_consumers.erase import lake_log
 from nilo_consumers.erase.lake_files import Beside, held_beside
 from nilo_consumers.erase.receipt import Line
 from nilo_consumers.erase.subject import PLACES, SUBJECT, column, in_columns, literal, places_of
 from nilo_consumers.errors import StoreUnavailableError
-from nilo_consumers.lake import EVENT_DATE, existing_table, translated, writer_properties
+from nilo_consumers.lake import (
+    EVENT_DATE,
+    existing_table,
+    table_location,
+    translated,
+    writer_properties,
+)
 from nilo_consumers.tables import WINDOWS
 from nilo_consumers.tiers.manifest import ERASED, Entry, Manifest, erased, now
 from nilo_consumers.tiers.warm import days, without
@@ -30,6 +37,7 @@ from nilo_schemas.settings import Settings
 PLACE = DeltaSink.name
 # Commits that were lost to a sink or a compaction; each next one sees what the winner wrote.
 _TRIES = 20
+_LOGS = "statistics of an earlier version, which name the subject: run `nilo erase`"
 _BESIDE = "in no version that is needed; `nilo erase` takes it away, if no sink is to commit it yet"
 _IN_FLIGHT = "not committed yet: run again when its sink has gone on"
 
@@ -45,6 +53,8 @@ def count(settings: Settings, subject: str) -> Iterator[Line]:
             yield lake.counted()
             for each in lake.beside():
                 yield Line(PLACE, topic, each.rows, files=1, note=f"{each.path}: {_BESIDE}")
+            if logs := lake.logs():
+                yield Line(PLACE, topic, files=len(logs), left=f"{', '.join(logs)}: {_LOGS}")
 
 
 def erase(settings: Settings, subject: str, erasure: UUID) -> Iterator[Line]:
@@ -58,7 +68,8 @@ def erase(settings: Settings, subject: str, erasure: UUID) -> Iterator[Line]:
 
     4. Then the files that the table needs no more go, without the week that readers have else,
        when any holds the subject: also those that compaction and the archive have left, and those
-       that writers have left which were killed or lost a race.
+       that writers have left which were killed or lost a race. The log of an earlier version is
+       rid of the values of subjects that it has in its statistics.
 
     A run that is killed leaves to the next what is undone. Sinks may write meanwhile.
 
@@ -122,6 +133,15 @@ class _Lake:
                 continue
             with translated(f"deleting {each.path}"):
                 each.delete(self._table)
+
+        with translated(f"rewriting the log of {self._topic}"):
+            location = table_location(self._settings, self._topic)
+            lake_log.rewrite(self._table, location, self._subject)
+
+    def logs(self) -> list[str]:
+        """The files of the log that name the subject, as those of an earlier version do."""
+        with translated(f"reading the log of {self._topic}"):
+            return lake_log.naming(self._table, self._subject)
 
     def _over(self) -> dict[int, Spans]:
         """The offsets of which no row of the subject can be committed any more.
