@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nilo_consumers.erase.receipt import Line, Receipt
     from nilo_consumers.erase.run import Scope
 
-app = typer.Typer(help="Erase a subject from every store.", invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True)
 Subject = Annotated[str | None, typer.Option("--subject", help="Whose events: exactly this text.")]
 NoScan = Annotated[
     bool, typer.Option("--no-scan", help="Do not read the topics in Kafka to count.")
@@ -39,10 +39,10 @@ def erase(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Erase a subject's events, and the windows grouped by it, from every store.
+    """Erase a subject from every store.
 
-    PostgreSQL, the SQLite file, the lake and the archive. Sinks may go on; what they have yet to
-    read comes as new rows: run it again when they have. Kafka cannot take out single records: the
+    Its events, and the windows grouped by it, in PostgreSQL, the SQLite file, the lake and the
+    archive. Sinks may go on; what they have yet to read comes as new rows: run it again then. Kafka cannot take out single records: the
     receipt says how many there are and when they go. Exit code 1 when something is left to do in
     a place; running it again does that.
 
