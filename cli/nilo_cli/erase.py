@@ -42,9 +42,9 @@ def erase(
     """Erase a subject from every store.
 
     Its events, and the windows grouped by it, in PostgreSQL, the SQLite file, the lake and the
-    archive. Sinks may go on; what they have yet to read comes as new rows: run it again then. Kafka cannot take out single records: the
-    receipt says how many there are and when they go. Exit code 1 when something is left to do in
-    a place; running it again does that.
+    archive. Sinks may go on; what they have yet to read comes as new rows: run it again then. Kafka
+    cannot take out single records: the receipt says how many there are and when they go. Exit code
+    1 when something is left to do in a place; running it again does that.
 
     \b
     Example:

@@ -99,7 +99,7 @@ def audited(settings: Settings, topic: str = LLM) -> tuple[int, dict[str, int]]:
     """Exit code of the audit, and the erased offsets of each store."""
     words = [word for store in STORES for word in ("--store", store)]
     done = nilo(settings, "audit", "reconcile", "--topic", topic, "--json", "--checksums", *words)
-    erased = dict.fromkeys(STORES, 0)
+    erased: dict[str, int] = dict.fromkeys(STORES, 0)
     for line in json.loads(done.stdout)["entries"]:
         erased[line["store"]] += line["absent"].get("erased", 0)
     return done.returncode, erased

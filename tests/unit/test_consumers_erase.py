@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import sqlite3
@@ -244,6 +245,26 @@ def test_a_file_that_a_sink_has_not_committed_yet_stays_until_it_never_can(
     assert sorted(in_lake(settings)) == sorted(
         [*OTHERS, *((0, n) for n in range(100, 110) if n % 5)]
     )
+
+
+def test_what_a_killed_writer_has_left_unfinished_goes_and_what_one_is_at_stays(
+    settings: Settings,
+) -> None:
+    filled(settings)
+    old, new = (
+        Path(table_location(settings, LLM), f"event_date={NEW}", f"part.parquet#{number}")
+        for number in (1, 2)
+    )
+    for path in (old, new):
+        path.write_bytes(b"PAR1 torn")
+    long_ago = (datetime.now(UTC) - timedelta(hours=1)).timestamp()
+    os.utime(old, (long_ago, long_ago))
+    told = [line.files for line in lake.count(settings, THEIRS) if line.left]
+    erased(settings)
+
+    assert told == [1]
+    assert (old.exists(), new.exists()) == (False, True)
+    assert not any(line.left for line in lake.count(settings, THEIRS))
 
 
 def test_a_compaction_that_has_written_its_files_cannot_commit_what_was_erased(

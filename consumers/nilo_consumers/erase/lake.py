@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 from uuid import UUID
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ from nilo_consumers.backoff import Backoff
 from nilo_consumers.batch import OFFSET, PARTITION, Span
 from nilo_consumers.delta import DeltaSink
 from nilo_consumers.erase import lake_log
-from nilo_consumers.erase.lake_files import Beside, held_beside
+from nilo_consumers.erase.lake_files import Beside, held_beside, unfinished
 from nilo_consumers.erase.receipt import Line
 from nilo_consumers.erase.subject import PLACES, SUBJECT, column, in_columns, literal, places_of
 from nilo_consumers.errors import StoreUnavailableError
@@ -38,6 +39,7 @@ PLACE = DeltaSink.name
 # Commits that were lost to a sink or a compaction; each next one sees what the winner wrote.
 _TRIES = 20
 _LOGS = "statistics of an earlier version, which name the subject: run `nilo erase`"
+_TORN = "unfinished files of killed writers may hold rows: run `nilo erase`"
 _BESIDE = "in no version that is needed; `nilo erase` takes it away, if no sink is to commit it yet"
 _IN_FLIGHT = "not committed yet: run again when its sink has gone on"
 
@@ -53,6 +55,8 @@ def count(settings: Settings, subject: str) -> Iterator[Line]:
             yield lake.counted()
             for each in lake.beside():
                 yield Line(PLACE, topic, each.rows, files=1, note=f"{each.path}: {_BESIDE}")
+            if torn := lake.unfinished():
+                yield Line(PLACE, topic, None, files=len(torn), left=_TORN)
             if logs := lake.logs():
                 yield Line(PLACE, topic, files=len(logs), left=f"{', '.join(logs)}: {_LOGS}")
 
@@ -137,11 +141,20 @@ class _Lake:
         with translated(f"rewriting the log of {self._topic}"):
             location = table_location(self._settings, self._topic)
             lake_log.rewrite(self._table, location, self._subject)
+        for path in self.unfinished():
+            with translated(f"deleting {path}"):
+                path.unlink(missing_ok=True)
 
     def logs(self) -> list[str]:
         """The files of the log that name the subject, as those of an earlier version do."""
         with translated(f"reading the log of {self._topic}"):
             return lake_log.naming(self._table, self._subject)
+
+    def unfinished(self) -> list[Path]:
+        """Files that killed writers have left unfinished: whose rows they hold is not known."""
+        location = table_location(self._settings, self._topic)
+        with translated(f"reading the folder of {self._topic}"):
+            return unfinished(location)
 
     def _over(self) -> dict[int, Spans]:
         """The offsets of which no row of the subject can be committed any more.

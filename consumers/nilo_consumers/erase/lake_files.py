@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -16,6 +18,9 @@ from nilo_consumers.batch import Span
 from nilo_consumers.erase.subject import PLACES, column, places_of
 
 _LOG = "_delta_log/"
+# So deltalake calls a file until it is whole.
+_UNFINISHED = "*/*.parquet#*"
+_AT_WORK = 600.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,17 @@ def held_beside(table: DeltaTable, topic: str, subject: str) -> list[Beside]:
         for path in sorted(there - known)
     ]
     return [each for each in found if each.places]
+
+
+def unfinished(location: str) -> list[Path]:
+    """What writers that were killed have left in a lake in a folder, before it got its name.
+
+    It cannot be looked into. A writer that is at work gives its file its name within seconds.
+    """
+    if "://" in location:
+        return []
+    found = Path(location).glob(_UNFINISHED)
+    return sorted(path for path in found if time.time() - path.stat().st_mtime > _AT_WORK)
 
 
 def _parquet_files(files: Any) -> Iterator[str]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
 
 from nilo_consumers.erase import archive, hot, kafka, lake, sqlite
 from nilo_consumers.erase.receipt import KAFKA, Line, Receipt, with_behind
+from nilo_consumers.erase.subject import literal
 from nilo_consumers.tiers.run import alone
 from nilo_schemas.errors import NiloError
 from nilo_schemas.settings import Settings
 
 Tell = Callable[[str], None]
+Work = Callable[[], Iterable[Line]]
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,16 @@ def erase(settings: Settings, subject: str, scope: Scope | None = None) -> Recei
         OSError: the archive's folder is not ours to write to.
     """
     scope, erasure, began = scope or Scope(), uuid4(), datetime.now(UTC)
+    works: dict[str, Work] = {
+        hot.PLACE: lambda: _hot(settings, hot.erase(settings, subject, erasure)),
+        sqlite.PLACE: lambda: sqlite.erase(settings, subject, erasure),
+        # In this order: what a killed run of the tiers has left in the archive without a line is
+        # known by the rows of the lake, or by the note of their erasure.
+        lake.PLACE: lambda: lake.erase(settings, subject, erasure),
+        archive.PLACE: lambda: archive.erase(settings, subject),
+    }
     with alone(settings):
-        lines = [
-            *_place(
-                scope, hot.PLACE, lambda: _hot(settings, hot.erase(settings, subject, erasure))
-            ),
-            *_place(scope, sqlite.PLACE, lambda: sqlite.erase(settings, subject, erasure)),
-            # In this order: what a killed run of the tiers has left in the archive without a line
-            # is known by the rows of the lake, or by the note of their erasure.
-            *_place(scope, lake.PLACE, lambda: lake.erase(settings, subject, erasure)),
-            *_place(scope, archive.PLACE, lambda: archive.erase(settings, subject)),
-        ]
+        lines = list(_done(subject, scope, works))
     return _receipt(str(erasure), began, _with_kafka(settings, subject, scope, lines, erased=True))
 
 
@@ -64,12 +65,13 @@ def count(settings: Settings, subject: str, scope: Scope | None = None) -> Recei
     Arguments as in `erase`. A place that fails is told.
     """
     scope, began = scope or Scope(), datetime.now(UTC)
-    lines = [
-        *_place(scope, hot.PLACE, lambda: _hot(settings, hot.count(settings, subject))),
-        *_place(scope, sqlite.PLACE, lambda: sqlite.count(settings, subject)),
-        *_place(scope, lake.PLACE, lambda: lake.count(settings, subject)),
-        *_place(scope, archive.PLACE, lambda: archive.count(settings, subject)),
-    ]
+    works: dict[str, Work] = {
+        hot.PLACE: lambda: _hot(settings, hot.count(settings, subject)),
+        sqlite.PLACE: lambda: sqlite.count(settings, subject),
+        lake.PLACE: lambda: lake.count(settings, subject),
+        archive.PLACE: lambda: archive.count(settings, subject),
+    }
+    lines = list(_done(subject, scope, works))
     return _receipt(None, began, _with_kafka(settings, subject, scope, lines, erased=False))
 
 
@@ -91,16 +93,20 @@ def _with_kafka(
             settings, subject, scan=scope.scan, tombstones=erased, tell=scope.tell
         )
 
-    found = list(_place(scope, KAFKA, work))
+    found = list(_done(subject, scope, {KAFKA: work}))
     return [*with_behind(lines, ends), *found]
 
 
-def _place(scope: Scope, place: str, work: Callable[[], Iterable[Line]]) -> Iterator[Line]:
-    scope.tell(place)
-    try:
-        yield from work()
-    except (NiloError, OSError) as error:
-        yield Line(place, rows=None, left=" ".join(str(error).split()))
+def _done(subject: str, scope: Scope, works: Mapping[str, Work]) -> Iterator[Line]:
+    """The lines of one place after the other; of one that fails those until then, and why."""
+    for place, work in works.items():
+        scope.tell(place)
+        try:
+            yield from work()
+        except (NiloError, OSError) as error:
+            # A store may quote the query: the receipt is to name nobody.
+            told = str(error).replace(literal(subject), "…")
+            yield Line(place, rows=None, left=" ".join(told.split()))
 
 
 def _receipt(erasure: str | None, began: datetime, lines: list[Line]) -> Receipt:
