@@ -39,6 +39,7 @@ from nilo_consumers.lake import existing_table, table_location, with_date
 from nilo_consumers.lake_care import compact
 from nilo_consumers.sqlite import SqliteSink
 from nilo_consumers.tables import WINDOWS
+from nilo_consumers.tiers import archive
 from nilo_consumers.tiers.manifest import Manifest
 from nilo_schemas.arrow import arrow_schema
 from nilo_schemas.families import LlmEvent
@@ -532,6 +533,48 @@ def test_a_reader_that_keeps_the_log_of_the_sqlite_file_is_told_and_the_next_run
     assert len(left) == 1
     assert [line.left for line in sqlite.count(settings, THEIRS)] == [None]
     assert named_in(settings.sqlite_location.parent) == []
+
+
+@pytest.mark.parametrize(
+    ("holder", "name"),
+    [
+        (lake._Lake, "_note"),
+        (lake._Lake, "_take_out"),
+        (DeltaTable, "vacuum"),
+        (archive, "write"),
+        (Manifest, "replace"),
+        (sqlite, "_erase"),
+        (sqlite, "_unclean"),
+    ],
+)
+def test_a_run_that_ends_behind_any_step_is_finished_by_the_next(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, holder: Any, name: str
+) -> None:
+    """The ledger is clean in between, and nobody else has lost a row."""
+    filled(settings)
+    moved(settings)
+    write_sqlite(settings, rows_of(50, OLD, 0, 0))
+    step = getattr(holder, name)
+
+    def ending(*arguments: Any, **more: Any) -> None:
+        step(*arguments, **more)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(holder, name, ending)
+        with pytest.raises(KeyboardInterrupt):
+            run.erase(settings, THEIRS)
+    assert without_gaps(settings)
+    assert set(OTHERS) <= {*in_lake(settings), *in_archive(settings)}
+    assert moved(settings) == []
+    erased(settings)
+
+    assert without_gaps(settings)
+    assert sorted(in_lake(settings) + in_archive(settings)) == OTHERS
+    assert counted(settings) == 0
+    assert named_in(settings.home) == []
+    held, gone = InSqlite(settings).held(LLM, [0])[0], InSqlite(settings).erased(LLM)[0]
+    assert union([*held.rows, *gone]) == [Span(0, 50)]
 
 
 _RUN = """
