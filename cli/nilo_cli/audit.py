@@ -61,9 +61,9 @@ def reconcile(
     """Compare every offset in Kafka with what each store holds.
 
     For each partition: rows, the messages that are no rows for a reason (dead letters; windows that
-    are provisional; days that `nilo tiers run` has let go), and what is missing, there twice, or
-    beyond what the store says it has. As JSON the whole ledger is a certificate with a digest.
-    Exit code 1 when something is wrong.
+    are provisional; days that `nilo tiers run` has let go; what `nilo erase` took out), and what is
+    missing, there twice, or beyond what the store says it has. As JSON the whole ledger is a
+    certificate with a digest. Exit code 1 when something is wrong.
 
     \b
     Example:

@@ -4,6 +4,7 @@ NiloError (nilo_schemas)
 ├── UsageError       a value given on the command line is wrong; the program exits with 2
 ├── RefusedError     the user said no, or what was asked for cannot be done safely
 ├── AuditError       a store has lost something, or has it twice
+├── LeftError        a place holds rows of a subject still, or could not be reached
 └── TakenError       an address on which to listen is in use
 """
 
@@ -22,6 +23,10 @@ class RefusedError(NiloError):
 
 class AuditError(NiloError):
     """A store has lost something, or has it twice."""
+
+
+class LeftError(NiloError):
+    """A place holds rows of a subject still, or could not be reached."""
 
 
 class TakenError(NiloError):

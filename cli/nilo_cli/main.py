@@ -19,6 +19,7 @@ from nilo_cli import (
     bench,
     config,
     emit,
+    erase,
     export,
     import_file,
     metrics,
@@ -65,6 +66,7 @@ for group, name in (
     (audit, "audit"),
     (lakes, "lake"),
     (tiers, "tiers"),
+    (erase, "erase"),
     (config, "config"),
     (bench, "bench"),
 ):

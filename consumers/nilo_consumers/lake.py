@@ -32,7 +32,8 @@ _BLOOM_FALSE = 0.01
 # Hardly any value of these comes twice: their dictionaries would be made to be thrown away.
 _DISTINCT: tuple[str, ...] = ("id", "time", OFFSET)
 _STATISTICS = "delta.dataSkippingStatsColumns"
-_SKIPPED_BY = ("type", "source", *BLOOM, "metric", "window", "window_end", "stored_at")
+# Not whose events these are: the log keeps its values for good, and Bloom filters skip better.
+_SKIPPED_BY = ("type", "source", "metric", "window", "window_end", "stored_at")
 _INVALID = "Invalid data found"  # deltalake has no error class of its own for it
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 

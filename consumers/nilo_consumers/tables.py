@@ -16,6 +16,8 @@ from nilo_schemas.record import Record
 from nilo_schemas.results import MetricWindow
 
 STORED_AT = "stored_at"
+# In PostgreSQL and in SQLite: what `nilo erase` has deleted.
+ERASED_OFFSETS = "erased_offsets"
 WINDOWS = MetricWindow.kafka_topic
 _NAME_LIMIT = 63 - len("_20260131")
 _SERIES = ("metric", "window", "window_start", "dimensions")

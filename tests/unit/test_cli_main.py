@@ -25,6 +25,8 @@ def commands(group: Any = None, path: str = "nilo") -> Iterator[tuple[str, Any]]
     group = group or typer.main.get_command(app)
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
+            if command.invoke_without_command:
+                yield f"{path} {name}", command
             yield from commands(command, f"{path} {name}")
         else:
             yield f"{path} {name}", command

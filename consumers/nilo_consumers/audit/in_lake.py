@@ -14,7 +14,7 @@ from nilo_consumers.delta import DeltaSink
 from nilo_consumers.lake import existing_table, translated
 from nilo_consumers.tables import table_name
 from nilo_consumers.tiers import archive
-from nilo_consumers.tiers.manifest import Entry, Manifest, by_partition, expired
+from nilo_consumers.tiers.manifest import Entry, Manifest, by_partition, erased, expired
 from nilo_consumers.tiers.warm_files import unchanged
 from nilo_schemas.settings import Settings
 
@@ -68,6 +68,10 @@ class InLake:
     def expired(self, topic: str) -> Mapping[int, Spans]:
         """The offsets of a topic whose days the archive has let go, by partition."""
         return expired(self._manifest.entries(topic), "cold")
+
+    def erased(self, topic: str) -> Mapping[int, Spans]:
+        """The offsets of a topic that `nilo erase` has taken out of both tiers, by partition."""
+        return erased(self._manifest.entries(topic))
 
     def _there(self, table: DeltaTable, name: str) -> Iterator[tuple[str, Any]]:
         """The files of a table by their path in the lake, but those that are gone: noted."""

@@ -11,18 +11,23 @@ import psycopg
 from psycopg import sql
 
 from nilo_consumers.audit.ledger import NOTHING, Held
-from nilo_consumers.audit.spans import Spans
+from nilo_consumers.audit.spans import Spans, union
 from nilo_consumers.batch import Span
 from nilo_consumers.postgres import CONNECT_LIMIT, OFFSETS, PostgresSink, translated
 from nilo_consumers.sqlite import SqliteSink
 from nilo_consumers.sqlite_file import reading, tables
 from nilo_consumers.sqlite_tables import quoted
-from nilo_consumers.tables import table_name
+from nilo_consumers.tables import ERASED_OFFSETS, table_name
 from nilo_consumers.tiers.manifest import Manifest, expired
 from nilo_schemas.settings import Settings
 
 # Each row whose successor is not the next offset ends a stretch; of two alike one ends it.
 _SQLITE_OFFSETS = "SELECT partition, next_offset FROM sink_offsets WHERE sink = ? AND topic = ?"
+_ERASED: LiteralString = """
+    SELECT partition, lower(span), upper(span) FROM {}, unnest(offsets) AS span WHERE topic = %s"""
+_SQLITE_ERASED = (
+    f"SELECT partition, first_offset, next_offset FROM {ERASED_OFFSETS} WHERE topic = ?"  # noqa: S608  the name is ours
+)
 STRETCHES: LiteralString = """
     SELECT kafka_partition, kafka_offset, following FROM (
         SELECT kafka_partition, kafka_offset, lead(kafka_offset) OVER places AS following,
@@ -60,6 +65,14 @@ class InPostgres:
     def expired(self, topic: str) -> Mapping[int, Spans]:
         """The offsets of a topic that `nilo tiers run` has dropped, by partition."""
         return expired(Manifest(self._settings).entries(topic), "hot")
+
+    def erased(self, topic: str) -> Mapping[int, Spans]:
+        """The offsets of a topic that `nilo erase` has deleted, by partition."""
+        query = sql.SQL(_ERASED).format(self._table(ERASED_OFFSETS))
+        with translated("reading for the audit"), self._connect() as connection:
+            if not self._exists(connection, ERASED_OFFSETS):
+                return {}
+            return union_by_partition(connection.execute(query, [topic]))
 
     def _connect(self) -> psycopg.Connection[Any]:
         return psycopg.connect(
@@ -111,8 +124,23 @@ class InSqlite:
         return {p: Held(offsets.get(p), rows.get(p, [])) for p in partitions}
 
     def expired(self, topic: str) -> Mapping[int, Spans]:
-        """None: nothing leaves the file."""
+        """None: nothing leaves the file for its age."""
         return {}
+
+    def erased(self, topic: str) -> Mapping[int, Spans]:
+        """As `InPostgres.erased`."""
+        with reading(self._path) as connection:
+            if connection is None or ERASED_OFFSETS not in tables(connection):
+                return {}
+            return union_by_partition(connection.execute(_SQLITE_ERASED, [topic]))
+
+
+def union_by_partition(stretches: Iterable[Any]) -> dict[int, Spans]:
+    """Rows of partition, first and next offset, which may overlap, by partition."""
+    found: dict[int, list[Span]] = {}
+    for partition, first, beyond in stretches:
+        found.setdefault(partition, []).append(Span(first, beyond))
+    return {partition: union(spans) for partition, spans in found.items()}
 
 
 def spans_by_partition(places: Iterable[Any]) -> dict[int, list[Span]]:

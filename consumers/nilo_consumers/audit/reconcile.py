@@ -18,7 +18,7 @@ from nilo_consumers.audit.ledger import Entry, entry
 from nilo_consumers.audit.spans import Spans, minus, of_offsets, union
 from nilo_consumers.batch import Span
 from nilo_consumers.tables import WINDOWS
-from nilo_consumers.tiers.manifest import EXPIRED
+from nilo_consumers.tiers.manifest import ERASED, EXPIRED
 from nilo_consumers.tiers.windows.record import Record
 from nilo_schemas.contracts import records
 from nilo_schemas.errors import Reason
@@ -139,14 +139,16 @@ class _Topic:
         held = store.held(self._topic, self._partitions)
         asked = self._asked()
         self._dead = self._kafka.dead_letters(self._topic)
-        windows, gone = self._windows(asked, store.name), store.expired(self._topic)
+        windows = self._windows(asked, store.name)
+        let_go = {EXPIRED: store.expired(self._topic), ERASED: store.erased(self._topic)}
         for number, span in asked.items():
-            absent = _absent(self._dead, store.name, number)
+            rows, absent = union(held[number].rows), _absent(self._dead, store.name, number)
             if number in windows:
-                absent |= _no_rows(windows[number], store.name, union(held[number].rows))
-            if number in gone:
-                # What comes again after its day went is a row like any other.
-                absent[EXPIRED] = minus(gone[number], union(held[number].rows))
+                absent |= _no_rows(windows[number], store.name, rows)
+            for reason, gone in let_go.items():
+                if number in gone:
+                    # What comes again after it went is a row like any other.
+                    absent[reason] = minus(gone[number], rows)
             yield entry(
                 (self._topic, number, store.name), span, held[number], absent,
                 whole=self._within == Range(),

@@ -63,7 +63,7 @@ class Archive:
             self.check(entry)
         wanted = without(warm.spans(), by_partition(there))
         if wanted:
-            path = self._next(warm.day)
+            path = self.next_path(warm.day)
             self._keep(path, warm, wanted)  # 2
             self._manifest.add([self._entry(path, warm.day, wanted)])  # 3
         warm.leave()  # 4
@@ -97,7 +97,7 @@ class Archive:
                 self.path(each).unlink(missing_ok=True)
         return over
 
-    def _next(self, day: date) -> Path:
+    def next_path(self, day: date) -> Path:
         """The name of a day's next file; raises StoreError."""
         folder = self._folder / table_name(self._topic) / f"event_date={day}"
         known = {

@@ -17,7 +17,7 @@ from nilo_consumers.lake import translated
 from nilo_schemas.settings import Settings
 
 TABLE = "storage_manifest"
-EXPIRED = "expired"
+EXPIRED, ERASED = "expired", "erased"
 _TIME = pa.timestamp("us", "UTC")
 _STRETCH = pa.struct(
     [("partition", pa.int32()), ("first", pa.int64()), ("last", pa.int64()), ("rows", pa.int64())]
@@ -92,6 +92,12 @@ def expired(entries: Iterable[Entry], tier: str) -> dict[int, Spans]:
     """The offsets whose rows left this tier because their time was over."""
     gone = (each for each in entries if each.reason == EXPIRED and each.tier == tier)
     return {number: union(spans) for number, spans in by_partition(gone).items()}
+
+
+def erased(entries: Iterable[Entry]) -> dict[int, Spans]:
+    """The offsets whose rows `nilo erase` took out of the lake and the archive."""
+    gone = by_partition(each for each in entries if each.reason == ERASED)
+    return {number: union(spans) for number, spans in gone.items()}
 
 
 class Manifest:

@@ -41,7 +41,7 @@ def run(
         OSError: the archive's disk is full, or not ours to write to.
     """
     known = {topic: policy for topic, policy in policies(settings).items() if topic in topics}
-    with nullcontext() if dry_run else _alone(settings):
+    with nullcontext() if dry_run else alone(settings):
         yield from _steps(settings, known, today, dry_run=dry_run)
         if WINDOWS in topics:
             yield from window_steps(settings, today, dry_run=dry_run)
@@ -100,14 +100,15 @@ def _expire(
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """Two runs at a time would write the same file."""
+def alone(settings: Settings) -> Iterator[None]:
+    """Two runs at a time would write the same file; raises StoreUnavailableError."""
     settings.archive_location.mkdir(parents=True, exist_ok=True)
     with (settings.archive_location / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StoreUnavailableError(
-                f"another `nilo tiers run` is at work in {settings.archive_location}"
+                "another `nilo tiers run` or `nilo erase` is at work in "
+                f"{settings.archive_location}"
             ) from None
         yield

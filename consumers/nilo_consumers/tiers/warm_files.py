@@ -31,12 +31,12 @@ def note_files(settings: Settings, topic: str, policy: Policy) -> None:
     if table is None:
         return
     lines = manifest.entries(topic)
-    known = {each.path for each in lines if each.tier == "warm"}
+    known = {each.path for each in lines if each.tier == "warm" and not each.removed_at}
     with translated(f"reading the files of {topic}"):
         files = table.to_pyarrow_dataset().get_fragments()
         there = {f"{table_name(topic)}/{each.path}": each for each in files}
         new = [_entry(path, topic, policy, there[path]) for path in sorted(there.keys() - known)]
-    kept = [each for each in lines if each.tier != "warm" or each.path in there]
+    kept = [each for each in lines if each.tier != "warm" or each.removed_at or each.path in there]
     if len(kept) == len(lines):
         manifest.add(new)
     else:

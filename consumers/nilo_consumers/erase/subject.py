@@ -1,0 +1,72 @@
+"""Whose rows: the condition for one subject in the words of each store. Always exact equality.
+
+An event has its subject in the column of this name; a window is a subject's when its metric is
+grouped by `subject`, that is, when it has this dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, LiteralString
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nilo_consumers.batch import ORIGIN
+from nilo_consumers.tables import WINDOWS
+
+SUBJECT = "subject"
+# Where rows came from: the columns by which they are known once they are found.
+PLACES = pa.schema(ORIGIN)
+_DIMENSIONS = "dimensions"
+_TYPES = {SUBJECT: pa.string(), _DIMENSIONS: pa.map_(pa.string(), pa.string())}
+
+
+def postgres_condition(topic: str) -> LiteralString:
+    """For a statement whose parameter is the subject; `topic` without prefix."""
+    return "dimensions ->> 'subject' = %s" if topic == WINDOWS else "subject = %s"
+
+
+def sqlite_condition(topic: str) -> str:
+    """As `postgres_condition`."""
+    return "json_extract(dimensions, '$.subject') = ?" if topic == WINDOWS else "subject = ?"
+
+
+def literal(subject: str) -> str:
+    """The subject as text in the SQL of the lake, which has no parameters and no escapes."""
+    return "'" + subject.replace("'", "''") + "'"
+
+
+def column(topic: str) -> str:
+    """The column that says whose a row is; `topic` without prefix."""
+    return _DIMENSIONS if topic == WINDOWS else SUBJECT
+
+
+def in_columns(topic: str, subject: str) -> Callable[[Any], npt.NDArray[np.bool_]]:
+    """A function from Arrow rows that have the column to whether each is the subject's."""
+
+    def is_theirs(rows: pa.Table | pa.RecordBatch) -> npt.NDArray[np.bool_]:
+        # Files that the lake has rewritten read as views of strings, which nothing compares.
+        found = pc.cast(rows.column(column(topic)), _TYPES[column(topic)])
+        if topic == WINDOWS:
+            found = pc.map_lookup(found, pa.scalar(SUBJECT), "first")
+        theirs = pc.fill_null(pc.equal(found, pa.scalar(subject)), False)
+        return np.asarray(theirs.to_numpy(zero_copy_only=False), np.bool_)
+
+    return is_theirs
+
+
+def places_of(topic: str, subject: str, batches: Iterable[pa.RecordBatch]) -> pa.Table:
+    """Partition and offset of the subject's rows in Arrow batches that have these and `column`."""
+    theirs, found = in_columns(topic, subject), [PLACES.empty_table()]
+    for batch in batches:
+        places = pa.Table.from_batches([batch.select(PLACES.names)])
+        found.append(places.filter(pa.array(theirs(batch))).cast(PLACES))
+    return pa.concat_tables(found)
+
+
+def is_theirs(row: Mapping[str, Any], subject: str) -> bool:
+    """Whether a row of an event family, as values, is the subject's."""
+    return bool(row[SUBJECT] == subject)
