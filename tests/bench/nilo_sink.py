@@ -18,7 +18,7 @@ from tests.bench.measure import Measured, Run, Sample, started, wait_until
 from tests.bench.stream import Stream
 from tests.bench.topic import TOPIC
 
-LOOK_EVERY = 0.05  # seconds; each look costs the sink a millisecond
+LOOK_EVERY = 0.1  # seconds; each look costs the sink a millisecond
 _STORED = re.compile(
     rf'^nilo_stored_events_total{{[^}}]*topic="[^"]*{re.escape(TOPIC)}"[^}}]*}} (\S+)', re.MULTILINE
 )
