@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from pydantic import SecretStr
 
 from nilo_consumers.batch import Policy
 from nilo_consumers.influx import InfluxSink
@@ -33,6 +34,7 @@ from tests.integration.sinking import Running, get, produce
 from tests.integration.test_prometheus import window
 
 EVENTS = 10
+_TOKEN = "t0ken-nobody-may-see"
 _COUNTED = re.compile(r'^nilo_llm_duration_events_total\{.*model="(\d+)".*\} (\S+)$', re.MULTILINE)
 
 
@@ -87,11 +89,18 @@ class Influx(Windows):
         super().__init__(settings, patch)
         self._exits = ExitStack()
         self.server = self._exits.enter_context(line_server())
-        self.settings = settings.model_copy(update={"influx_url": self.server.url})
+        reached = {"influx_url": self.server.url, "influx_token": SecretStr(_TOKEN)}
+        self.settings = settings.model_copy(update=reached)
 
     def poison(self) -> bytes:
         schema_id = Registry(self.settings).schema_id(MetricWindow)
         return encode(window(dimensions={"model": "poison"}), schema_id)
+
+    @contextmanager
+    def process(self, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+        with super().process(log) as process:
+            yield process
+        assert _TOKEN not in log.read_text()
 
     @contextmanager
     def away(self) -> Iterator[None]:
