@@ -19,7 +19,8 @@ from confluent_kafka.admin import AdminClient
 from nilo_consumers.group import group_id
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.settings import Settings
-from tests.integration.programs import running, wait_for
+from tests.integration.conformance import short_lived
+from tests.integration.programs import free_port, running, wait_for
 from tests.integration.sinking import Running, produce, sinking
 
 Origin = tuple[int, int]
@@ -50,6 +51,7 @@ class Case(ABC):
 
     def __init__(self, settings: Settings, patch: pytest.MonkeyPatch) -> None:
         self.settings, self.patch = settings, patch
+        self.port = free_port()
 
     @abstractmethod
     def send(self, number: int, *, partition: int | None = None) -> None:
@@ -90,8 +92,9 @@ class Case(ABC):
 
     @contextmanager
     def process(self, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-        """Run the sink as a user does."""
-        with running(self.settings, "sink", self.name, log=log) as process:
+        """Run the sink in a process of its own, which may be killed."""
+        words = self.name, self.topic, self.port
+        with running(self.settings, *words, log=log, module=short_lived.__name__) as process:
             yield process
 
     def many(self, share: float = 1.0) -> int:

@@ -18,7 +18,6 @@ from typing import ClassVar
 import pytest
 from pydantic import SecretStr
 
-from nilo_consumers.batch import Policy
 from nilo_consumers.influx import InfluxSink
 from nilo_consumers.prometheus import PrometheusSink
 from nilo_consumers.pushgateway import PushgatewaySink
@@ -27,9 +26,10 @@ from nilo_schemas.registry import Registry
 from nilo_schemas.results import MetricWindow
 from nilo_schemas.settings import Settings
 from tests.integration.conformance.case import Case
+from tests.integration.conformance.short_lived import SOON
 from tests.integration.gateway import gateway
 from tests.integration.line_server import line_server
-from tests.integration.programs import free_port, healthy, running, wait_for
+from tests.integration.programs import free_port, healthy, wait_for
 from tests.integration.sinking import Running, get, produce
 from tests.integration.test_prometheus import window
 
@@ -127,11 +127,11 @@ class Pushgateway(Windows):
 
     def __init__(self, settings: Settings, patch: pytest.MonkeyPatch) -> None:
         super().__init__(settings, patch)
-        self._port, self._exits = free_port(), ExitStack()
-        url = self._exits.enter_context(gateway(self._port))
+        self._exits, self._gateway = ExitStack(), free_port()
+        url = self._exits.enter_context(gateway(self._gateway))
         self.settings = settings.model_copy(update={"pushgateway_url": url})
         self._machines = ["c", "b", "a"]
-        patch.setattr(PushgatewaySink, "policy", Policy(10_000, 0.2))
+        patch.setattr(PushgatewaySink, "policy", SOON)
 
     @contextmanager
     def running(self) -> Iterator[Running]:
@@ -145,7 +145,7 @@ class Pushgateway(Windows):
     def away(self) -> Iterator[None]:
         self._exits.close()
         yield
-        self._exits.enter_context(gateway(self._port))
+        self._exits.enter_context(gateway(self._gateway))
 
     def close(self) -> None:
         self._exits.close()
@@ -173,11 +173,9 @@ class Prometheus(Windows):
 
     @contextmanager
     def process(self, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-        port = free_port()
-        words = "sink", self.name, "--metrics-port", port
-        with running(self.settings, *words, log=log) as process:
-            wait_for("health", lambda: healthy(port))
-            with self._page(f"http://127.0.0.1:{port}"):
+        with super().process(log) as process:
+            wait_for("health", lambda: healthy(self.port))
+            with self._page(f"http://127.0.0.1:{self.port}"):
                 yield process
 
     @contextmanager
