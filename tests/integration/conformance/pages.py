@@ -113,8 +113,11 @@ class Influx(Windows):
         self._exits.close()
 
     def counted(self) -> dict[str, float]:
-        points = list(self.server.points.items())
-        return {dict(tags)["model"]: float(fields["count"][:-1]) for (_, tags, _), fields in points}
+        points = self.server.points.copy()  # at once: more may come meanwhile
+        return {
+            dict(tags)["model"]: float(fields["count"][:-1])
+            for (_, tags, _), fields in points.items()
+        }
 
 
 class Pushgateway(Windows):
