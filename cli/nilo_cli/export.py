@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ import typer
 
 from nilo_cli.context import settings_of
 from nilo_cli.emit import family_of
+from nilo_cli.errors import RefusedError
 from nilo_cli.output import Json, printable, tell, wants_json
 from nilo_cli.times import parse_time
 
@@ -102,12 +103,29 @@ def export(
         form = Form.JSONL if wants_json(as_json) else Form.MARKDOWN
     with Spool() as spool:
         source = _fill(spool, settings_of(ctx), chosen, wanted, store)
-        for text in _written(spool, form):
-            sys.stdout.buffer.write(text.encode())
-        sys.stdout.buffer.flush()
+        _write(_written(spool, form))
         _tell(spool, source)
     if spool.refused or not spool.events:
         raise typer.Exit(1)
+
+
+def _write(texts: Iterable[str]) -> None:
+    """Put texts on standard output.
+
+    Raises:
+        RefusedError: it does not take all of it.
+        BrokenPipeError: nobody reads it any more.
+    """
+    try:
+        for text in texts:
+            sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise RefusedError(
+            f"standard output does not take it: {error.strerror}; what is there is not whole"
+        ) from error
 
 
 def _fill(

@@ -17,6 +17,8 @@ from nilo_schemas.settings import Settings
 _QUEUE_KB = 32 * 1024
 # A killed sink's partitions are free after so long; a slow write does not count against it.
 _SESSION_MS = 10_000
+# All stand still in a rebalance until the last has heard of it, which is with its next heartbeat.
+_HEARTBEAT_MS = 1_000
 LIMIT = 10.0  # seconds
 TERMINAL = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -41,6 +43,7 @@ def consumer_config(settings: Settings, sink: str) -> dict[str, Any]:
         auto_offset_reset="earliest",
         queued_max_messages_kbytes=_QUEUE_KB,
         session_timeout_ms=_SESSION_MS,
+        heartbeat_interval_ms=_HEARTBEAT_MS,
         fetch_queue_backoff_ms=50,
     )
 

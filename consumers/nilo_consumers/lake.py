@@ -35,6 +35,7 @@ _STATISTICS = "delta.dataSkippingStatsColumns"
 # Not whose events these are: the log keeps its values for good, and Bloom filters skip better.
 _SKIPPED_BY = ("type", "source", "metric", "window", "window_end", "stored_at")
 _INVALID = "Invalid data found"  # deltalake has no error class of its own for it
+_FULL = "No space left on device"  # likewise; what stands before it speaks of parsing
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -50,6 +51,9 @@ def translated(doing: str) -> Iterator[None]:
     except (DeltaError, OSError) as error:
         if _INVALID in str(error):
             raise RowsRefusedError(f"the lake refuses rows {doing}: {_line(error)}") from error
+        if _FULL in str(error):
+            told = f"the disk of the lake is full, {doing}: make room there"
+            raise StoreUnavailableError(told) from error
         # Lost races between writers are among them: the next try sees what the winner wrote.
         raise StoreUnavailableError(f"the lake fails {doing}: {_line(error)}") from error
 

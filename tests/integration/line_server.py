@@ -12,6 +12,7 @@ from typing import Any
 Answer = tuple[int, dict[str, str], bytes]
 NO_CONTENT: Answer = (204, {}, b"")
 Point = tuple[str, frozenset[tuple[str, str]], int]
+Points = dict[Point, dict[str, str]]
 
 
 class LineServer(ThreadingHTTPServer):
@@ -22,9 +23,9 @@ class LineServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.points: dict[Point, dict[str, str]] = {}
+    def __init__(self, port: int, points: Points) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.points = points
         self.answers: list[Answer] = []
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.url = f"http://127.0.0.1:{self.server_port}/api/v2/write?org=o&bucket=b"
@@ -42,7 +43,8 @@ class _Handler(BaseHTTPRequestHandler):
         if status == 204:
             for line in body.split("\n"):
                 key, fields = parsed(line)
-                self.server.points.setdefault(key, {}).update(fields)
+                # In one step: tests look at the points meanwhile.
+                self.server.points[key] = self.server.points.get(key, {}) | fields
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -59,9 +61,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def line_server() -> Iterator[LineServer]:
-    """A server that runs while the block does."""
-    with LineServer() as server:
+def line_server(port: int = 0, points: Points | None = None) -> Iterator[LineServer]:
+    """A server that runs while the block does; 0 is a free port, and `points` what it holds."""
+    with LineServer(port, {} if points is None else points) as server:
         Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield server
         server.shutdown()

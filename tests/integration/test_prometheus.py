@@ -11,8 +11,7 @@ import pytest
 from nilo_schemas.results import MetricWindow
 from nilo_schemas.settings import Settings
 from tests.integration.programs import wait_for
-from tests.integration.sinking import Running, get, produce, send, sinking
-from tests.integration.windows import read_topic
+from tests.integration.sinking import Running, get, send, sinking
 
 pytestmark = pytest.mark.integration
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -61,30 +60,8 @@ def test_a_scrape_shows_the_newest_window_and_counts_events_once(settings: Setti
         assert value(sink, f"{name}_events_total") == 17
 
 
-def test_a_restart_shows_the_last_minutes_again(settings: Settings) -> None:
-    for _ in range(2):
-        send(settings, [window()], partition=0)
-        with sinking("prometheus", settings) as sink:
-            wait_for(
-                "window", lambda: value(sink, "nilo_llm_duration_window_events", window="1m") == 10
-            )
-            assert value(sink, "nilo_llm_duration_events_total") == 10
-
-
 def test_health_is_good_while_it_runs_and_other_paths_are_not_there(settings: Settings) -> None:
     with sinking("prometheus", settings) as sink:
         status, body = get(f"{sink.url}/health")
         assert (status, json.loads(body)) == (200, {"ok": True, "reason": None})
         assert get(f"{sink.url}/other")[0] == 404
-
-
-def test_a_corrupt_window_is_counted_and_not_buried(settings: Settings) -> None:
-    """It reads the same minutes at every start: it would bury the same message again and again."""
-    produce(settings, "metrics.windows", [b"garbage"], partition=0)
-    send(settings, [window()], partition=0)
-    with sinking("prometheus", settings) as sink:
-        wait_for(
-            "window", lambda: value(sink, "nilo_llm_duration_window_events", window="1m") == 10
-        )
-        assert sink.total("nilo_dead_letters_total") == 1
-    assert not read_topic(settings, "dlq.events.llm")

@@ -71,12 +71,6 @@ class TestContract:
         assert second.write(batch(settings, 0, 15)) == 5
         assert COUNT[store](settings, LLM, distinct=True) == COUNT[store](settings, LLM) == 15
 
-    def test_a_batch_without_rows_moves_the_offsets(self, store: str, settings: Settings) -> None:
-        sink, _ = self.sink(store, settings)
-        empty = batch(settings, 0, 0)
-        assert sink.write(Batch(empty.topic, empty.rows, {1: Span(0, 7)})) == 0
-        assert self.sink(store, settings)[1] == {(settings.topic_prefix + LLM, 1): 7}
-
     def test_a_store_set_back_under_a_running_sink_is_seen(
         self, store: str, settings: Settings
     ) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,14 +13,9 @@ from pydantic import SecretStr
 from nilo_consumers.batch import ORIGIN, Batch, Span
 from nilo_consumers.errors import RowsRefusedError, StoreRefusedError, StoreUnavailableError
 from nilo_consumers.influx import InfluxSink
-from nilo_schemas.codec import encode
-from nilo_schemas.registry import Registry
 from nilo_schemas.results import MetricWindow
 from nilo_schemas.settings import Settings
 from tests.integration.line_server import LineServer, line_server
-from tests.integration.programs import running, wait_for
-from tests.integration.sinking import produce, send, sinking
-from tests.integration.windows import read_topic
 from tests.window_rows import window_rows
 
 pytestmark = pytest.mark.integration
@@ -144,55 +136,3 @@ def test_nothing_is_asked_of_a_server_that_said_when_to_come_back(server: LineSe
         with pytest.raises(StoreUnavailableError):
             sink.write(batch(window()))
     assert len(server.requests) == 1
-
-
-def test_a_server_that_fails_at_times_has_all_windows_at_the_end(
-    server: LineServer, settings: Settings
-) -> None:
-    server.answers = [(500, {}, b""), (429, {"Retry-After": "1"}, b""), (503, {}, b"")]
-    send(settings, [window(number) for number in range(20)])
-    with sinking("influx", at(server, settings)) as sink:
-        wait_for("20 windows", lambda: len(server.points) == 20)
-        wait_for("counted", lambda: sink.total("nilo_stored_events_total") == 20)
-
-
-def test_windows_that_the_store_refuses_become_dead_letters_and_the_rest_lands(
-    server: LineServer, settings: Settings
-) -> None:
-    poison = [window(n, dimensions={"model": "poison"}) for n in (0, 7, 8)]
-    send(settings, [*poison[:1], *map(window, range(20)), *poison[1:]], partition=0)
-    with sinking("influx", at(server, settings)) as sink:
-        wait_for("20 windows", lambda: len(server.points) == 20)
-        wait_for("letters", lambda: len(read_topic(settings, "dlq.metrics.windows")) == 3)
-        wait_for("counted", lambda: sink.total("nilo_dead_letters_total") == 3)
-    assert len(server.points) == 20
-
-
-def test_a_killed_sink_that_starts_again_leaves_each_window_once_in_its_last_revision(
-    server: LineServer, settings: Settings, tmp_path: Path
-) -> None:
-    """Its offsets are the group's: what was posted and not committed is posted again."""
-    sent = [window(n, revision=r, count=10 + r) for n in range(4000) for r in range(1 + n % 3)]
-    schema_id = Registry(settings).schema_id(MetricWindow)
-    # By start to a partition: the revisions of a window come in their order, as from the engine.
-    for partition in range(settings.partitions):
-        mine = [each for each in sent if each.window_start.second // 10 % 4 == partition]
-        produce(
-            settings, "metrics.windows", [encode(each, schema_id) for each in mine],
-            partition=partition,
-        )  # fmt: skip
-    reached = at(server, settings)
-    for least in (1, 3):
-        with running(reached, "sink", "influx", log=tmp_path / "log") as process:
-            wait_for("posts", partial(_posts, server, least))
-            process.send_signal(signal.SIGKILL)
-    with running(reached, "sink", "influx", log=tmp_path / "log"):
-        wait_for("all", lambda: len(server.points) == 4000)
-        newest = {each.window_start: each for each in sent}
-        expected = {int(b.timestamp()) * 10**9: f"{w.count}i" for b, w in newest.items()}
-
-        def found() -> dict[int, str]:
-            return {time: fields["count"] for (_, _, time), fields in server.points.items()}
-
-        wait_for("the last revisions", lambda: found() == expected)
-    assert TOKEN not in (tmp_path / "log").read_text()

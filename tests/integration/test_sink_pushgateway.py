@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,37 +10,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from nilo_consumers.batch import Policy
 from nilo_consumers.pushgateway import PushgatewaySink
 from nilo_schemas.settings import Settings
-from tests.integration.debian import program
+from tests.integration.gateway import gateway
 from tests.integration.programs import free_port, wait_for
 from tests.integration.sinking import get, send, sinking
 from tests.integration.test_prometheus import window
 
 pytestmark = pytest.mark.integration
-
-
-@contextmanager
-def gateway(port: str) -> Iterator[str]:
-    """A push gateway that runs while the block does."""
-    path = program("prometheus-pushgateway", "prometheus-pushgateway")
-    process = subprocess.Popen(
-        [path, f"--web.listen-address=127.0.0.1:{port}"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_for("push gateway", lambda: _answers(url))
-        yield url
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return get(f"{url}/-/ready")[0] == 200
-    except OSError:
-        return False
 
 
 def pushed(url: str, name: str) -> dict[frozenset[tuple[str, str]], float]:
@@ -73,18 +45,3 @@ def test_the_newest_windows_are_in_the_gateway_and_stay_there_after_a_clean_stop
             frozenset({*group, *window().dimensions.items()}): 12,
             frozenset({*group, ("dim_instance", "i-1"), ("dim_job", "j")}): 7,
         }
-
-
-def test_windows_wait_for_a_gateway_that_is_away(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(PushgatewaySink, "policy", Policy(10_000, 0.2))
-    port = free_port()
-    mine = settings.model_copy(update={"pushgateway_url": f"http://127.0.0.1:{port}"})
-    send(settings, [window()], partition=0)
-    with sinking("pushgateway", mine) as sink:
-        wait_for("trouble", lambda: get(f"{sink.url}/health")[0] == 503)
-        with gateway(port) as url:
-            wait_for("push", lambda: pushed(url, "nilo_llm_duration_events_total"))
-            wait_for("health", lambda: get(f"{sink.url}/health")[0] == 200)
-            assert sink.total("nilo_llm_duration_events_total") == 10

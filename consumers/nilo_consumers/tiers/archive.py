@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import fastavro
 
 from nilo_consumers.audit.spans import Spans, union
 from nilo_consumers.batch import OFFSET, PARTITION, Span
-from nilo_consumers.errors import StoreRefusedError
+from nilo_consumers.errors import StoreRefusedError, StoreUnavailableError
 from nilo_schemas.contracts import contract
 from nilo_schemas.record import Record
 
@@ -48,16 +49,23 @@ def write(path: Path, record: type[Record], rows: Iterable[Values]) -> None:
         rows: with all fields, in order.
 
     Raises:
-        OSError: the disk is full or does not answer.
+        StoreError: the disk is full, does not answer or is not ours; or `rows` raise it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.tmp")
-    with unfinished.open("wb") as file:
-        fastavro.writer(file, archive_schema(record), rows, codec=_CODEC)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-    _sync_folders(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("wb") as file:
+            fastavro.writer(file, archive_schema(record), rows, codec=_CODEC)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+        _sync_folders(path)
+    except OSError as error:
+        with suppress(OSError):  # it would take the room that is left
+            unfinished.unlink()
+        raise StoreUnavailableError(
+            f"the archive does not take {path}: {error.strerror}; see to its disk and rights"
+        ) from error
 
 
 def read(path: Path) -> Iterator[Values]:

@@ -54,9 +54,8 @@ class Archive:
 
         Raises:
             StoreRefusedError: the archive is damaged, or the lake holds rows twice.
-            StoreUnavailableError: the lake does not answer, or rows of the day came meanwhile:
-                the next run takes them.
-            OSError: the archive's disk is full.
+            StoreUnavailableError: the lake does not answer, the archive's disk is full, or rows of
+                the day came meanwhile: the next run takes them.
         """
         there = self.entries(warm.day)  # 1
         for entry in there:

@@ -38,7 +38,7 @@ def run(
     Raises:
         SettingsError: the policy contradicts itself.
         StoreError: PostgreSQL or the lake does not answer at all.
-        OSError: the archive's disk is full, or not ours to write to.
+        OSError: the archive is not ours to write to, or a file of it cannot be deleted.
     """
     known = {topic: policy for topic, policy in policies(settings).items() if topic in topics}
     with nullcontext() if dry_run else alone(settings):

@@ -1,0 +1,45 @@
+"""The fixture of the suite: every sink in its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from nilo_consumers.run import SINKS
+from nilo_schemas import registry
+from nilo_schemas import topics as schemas_topics
+from nilo_schemas.families import LlmEvent
+from nilo_schemas.results import MetricWindow
+from nilo_schemas.settings import Settings
+from tests.integration.conformance.case import Case
+from tests.integration.conformance.pages import Influx, Prometheus, Pushgateway
+from tests.integration.conformance.tables import Parquet, Postgres, Sqlite
+
+CASES: dict[str, type[Case]] = {
+    case.name: case for case in (Postgres, Parquet, Sqlite, Influx, Pushgateway, Prometheus)
+}
+
+
+@pytest.fixture
+def topics(own: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what the suite reads: the topics and contracts of all families would take a second."""
+    record = {LlmEvent.kafka_topic: LlmEvent}
+    with monkeypatch.context() as few:
+        few.setattr(schemas_topics, "families", lambda: record)
+        few.setattr(registry, "records", lambda: record | {MetricWindow.kafka_topic: MetricWindow})
+        list(schemas_topics.create_topics(own))
+        list(registry.Registry(own).register_all())
+
+
+@pytest.fixture(params=SINKS)
+def case(
+    request: pytest.FixtureRequest, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Case]:
+    """A sink with its store; the test is skipped where its fact has no meaning for the sink."""
+    wanted = CASES[request.param]
+    if why := wanted.without.get(request.node.originalname):
+        pytest.skip(why)
+    with closing(wanted(settings, monkeypatch)) as made:
+        yield made
