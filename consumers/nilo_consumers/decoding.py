@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,12 @@ def record_of(topic: str, prefix: str) -> type[Record]:
 def by_partition(messages: Sequence[Message]) -> dict[TopicPart, list[Message]]:
     """The messages of each topic and partition, in order."""
     groups: dict[Any, list[Message]] = {}
-    for message in messages:
-        groups.setdefault((message.topic(), message.partition()), []).append(message)
+    topics, numbers = map(Message.topic, messages), map(Message.partition, messages)
+    first = 0
+    for place, run in groupby(zip(topics, numbers, strict=True)):  # they come in long runs
+        end = first + len(list(run))
+        groups.setdefault(place, []).extend(messages[first:end])
+        first = end
     return groups
 
 

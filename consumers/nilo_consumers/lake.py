@@ -31,6 +31,8 @@ BLOOM: tuple[str, ...] = ("subject", "session_id")
 _BLOOM_FALSE = 0.01
 # Hardly any value of these comes twice: their dictionaries would be made to be thrown away.
 _DISTINCT: tuple[str, ...] = ("id", "time", OFFSET)
+# Random, so that the bounds of a row group or a page exclude nothing.
+_UNBOUNDED: tuple[str, ...] = ("trace_id", "span_id", "parent_span_id", "causation_id")
 _STATISTICS = "delta.dataSkippingStatsColumns"
 # Not whose events these are: the log keeps its values for good, and Bloom filters skip better.
 _SKIPPED_BY = ("type", "source", "metric", "window", "window_end", "stored_at")
@@ -125,6 +127,7 @@ def writer_properties(topic: str, rows: int = ROW_GROUP) -> WriterProperties:
         set_bloom_filter_enabled=True, fpp=_BLOOM_FALSE, ndv=min(max(rows, 1), ROW_GROUP)
     )
     columns = dict.fromkeys(_DISTINCT, ColumnProperties(dictionary_enabled=False))
+    columns |= dict.fromkeys(_UNBOUNDED, ColumnProperties(statistics_enabled="NONE"))
     if topic != WINDOWS:
         columns |= dict.fromkeys(BLOOM, ColumnProperties(bloom_filter_properties=bloom))
     return WriterProperties(

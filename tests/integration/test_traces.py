@@ -114,7 +114,7 @@ def _from_postgres(
     table = f"{settings.database_schema}.{table_name(trace.topic)}"
     rows = f"SELECT {wanted} FROM {table} WHERE {trace.rows.format(stem=stem)}"
     out = folder / "rows.csv"
-    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(sql.SQL(rows))
+    statement = f"COPY ({rows}) TO STDOUT (FORMAT csv, HEADER)".encode()
     with (
         psycopg.connect(settings.database()) as connection,
         connection.cursor().copy(statement) as copy,
