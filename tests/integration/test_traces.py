@@ -13,7 +13,6 @@ import duckdb
 import psycopg
 import pytest
 from deltalake import DeltaTable
-from psycopg import sql
 
 from nilo_consumers.lake import table_location
 from nilo_consumers.tables import table_name
