@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -89,7 +88,7 @@ def ago(days: int) -> date:
     return TODAY - timedelta(days=days)
 
 
-@pytest.mark.parametrize("seed", random.sample(range(10**6), 2))
+@pytest.mark.parametrize("seed", range(2))
 def test_what_stays_is_what_a_look_at_every_window_leaves(settings: Settings, seed: int) -> None:
     windows = random_windows(seed, TODAY)
     write(settings, windows)
