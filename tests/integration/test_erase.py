@@ -242,7 +242,7 @@ def test_runs_that_are_killed_are_finished_by_the_next_and_the_ledger_stays_clea
                 code = child.wait(least + moments.uniform(0, 0.4))
             except subprocess.TimeoutExpired:
                 child.kill()
-                kills, least = kills + 1, least + 0.3
+                kills, least = kills + 1, least + 0.6
         assert audited(landed)[0], f"seed {seed}, {kills} kills"
 
     assert kills

@@ -194,7 +194,7 @@ def test_a_run_that_is_killed_at_random_moments_leaves_a_clean_ledger(landed: Se
                 code = child.wait(least + moments.uniform(0, 0.4))
             except subprocess.TimeoutExpired:
                 child.kill()
-                kills, least = kills + 1, least + 0.3
+                kills, least = kills + 1, least + 0.6
         assert audited(landed, "--checksums")[0] == 0, f"seed {seed}, {kills} kills"
 
     assert kills

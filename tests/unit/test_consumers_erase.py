@@ -612,7 +612,7 @@ def test_runs_that_are_killed_lose_nothing_of_others_and_the_last_ends_it(
     filled(settings)
     moved(settings)
     write_sqlite(settings, rows_of(200, OLD, 0, 0))
-    kills, ended, went = 0, False, 0.2
+    kills, ended, went = 0, False, 0.6
     while not ended:
         arguments = [sys.executable, "-c", _RUN, str(settings.home), THEIRS]
         with subprocess.Popen(arguments, stdout=subprocess.PIPE) as child:
@@ -622,7 +622,7 @@ def test_runs_that_are_killed_lose_nothing_of_others_and_the_last_ends_it(
                 ended = child.wait(moments.uniform(0, went)) == 0
             except subprocess.TimeoutExpired:
                 child.send_signal(signal.SIGKILL)
-                kills, went = kills + 1, went * 1.4
+                kills, went = kills + 1, went * 1.5
         assert without_gaps(settings), f"seed {seed}"
         assert set(OTHERS) <= {*in_lake(settings), *in_archive(settings)}, f"seed {seed}"
 

@@ -118,7 +118,7 @@ def test_runs_that_are_killed_lose_nothing_and_double_nothing(settings: Settings
         rows = rows_of(400, start + timedelta(days=number), 0, 400 * number)
         write(settings, rows)
         sent += [(row["kafka_partition"], row["kafka_offset"]) for row in rows]
-    kills, ended, went = 0, False, 0.05
+    kills, ended, went = 0, False, 0.6
     while not ended:
         arguments = [sys.executable, "-c", _RUN, str(settings.home), str(TODAY)]
         with subprocess.Popen(arguments, stdout=subprocess.PIPE) as child:
@@ -128,7 +128,7 @@ def test_runs_that_are_killed_lose_nothing_and_double_nothing(settings: Settings
                 ended = child.wait(moments.uniform(0, went)) == 0
             except subprocess.TimeoutExpired:
                 child.send_signal(signal.SIGKILL)
-                kills, went = kills + 1, went * 1.3
+                kills, went = kills + 1, went * 1.5
         found = set(in_lake(settings)) | set(in_archive(settings))
         assert found == set(sent), f"seed {seed}"
         assert len(in_archive(settings)) == len(set(in_archive(settings))), f"seed {seed}"
