@@ -12,7 +12,7 @@ import typer
 
 from nilo_cli.context import settings_of
 from nilo_cli.errors import AuditError, UsageError
-from nilo_cli.output import Json, print_json, show_rows, tell, wants_json
+from nilo_cli.output import Json, print_json, show_rows, tell, wants_json, write_json
 from nilo_cli.times import parse_time
 from nilo_cli.topic_names import known_topics
 
@@ -84,7 +84,7 @@ def reconcile(
     topics = known_topics(settings, topic)
     ledger = work(settings, topics, stores=store, within=within, checksums=checksums)
     if out:
-        _write(out, ledger)
+        write_json(out, ledger.certificate())
     if wants_json(as_json):
         print_json(ledger.certificate())
     else:
@@ -102,15 +102,6 @@ def _row(line: Entry) -> dict[str, Any]:
     absent = " ".join(f"{reason}={number}" for reason, number in told["absent"].items() if number)
     offsets = f"{line.passed.start}-{line.passed.end}"
     return told | faults | {"offsets": offsets, "absent": absent}
-
-
-def _write(path: Path, ledger: Ledger) -> None:
-    import json
-
-    try:
-        path.write_text(json.dumps(ledger.certificate(), indent=1) + "\n")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _conclude(ledger: Ledger) -> None:

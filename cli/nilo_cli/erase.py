@@ -4,19 +4,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nilo_cli.ask import ask
 from nilo_cli.context import settings_of
 from nilo_cli.errors import LeftError, UsageError
-from nilo_cli.output import Json, print_json, show_rows, tell, wants_json
+from nilo_cli.output import Json, print_json, show_rows, tell, wants_json, write_json
 
 if TYPE_CHECKING:
-    from nilo_consumers.erase.receipt import Line, Receipt
+    from nilo_consumers.erase.receipt import Receipt
     from nilo_consumers.erase.run import Scope
 
 app = typer.Typer(invoke_without_command=True)
@@ -124,20 +123,16 @@ def _show(receipt: Receipt, out: Path | None, *, as_json: bool) -> None:
     """Print the receipt, and write it to a file."""
     if out:
         try:
-            out.write_text(json.dumps(receipt.as_json(), indent=1, ensure_ascii=False) + "\n")
-        except OSError as error:
+            write_json(out, receipt.as_json())
+        except UsageError:
             # The work is done: the receipt is shown all the same.
             print_json(receipt.as_json())
-            raise UsageError(f"{out} cannot be written: {error.strerror}") from error
+            raise
     if wants_json(as_json):
         print_json(receipt.as_json())
     else:
         told = [line for line in receipt.lines if line.rows != 0 or line.left or line.behind]
-        show_rows(map(_row, told), _COLUMNS, as_json=False)
-
-
-def _row(line: Line) -> dict[str, Any]:
-    return line.as_json()
+        show_rows((line.as_json() for line in told), _COLUMNS, as_json=False)
 
 
 def _rows(receipt: Receipt) -> int:

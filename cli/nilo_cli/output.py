@@ -7,9 +7,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from nilo_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,6 +40,14 @@ def show_rows(rows: Iterable[Row], columns: Sequence[str], *, as_json: bool) -> 
 def print_json(value: Any) -> None:
     """Print one value as a line of JSON; what JSON does not know becomes text."""
     print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one value as JSON to a file; raises UsageError when it cannot be written."""
+    try:
+        path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def console() -> Console:

@@ -106,6 +106,11 @@ def _statistics_columns(record: type[Record]) -> Sequence[str]:
     return first + [name for name in _SKIPPED_BY if name in names]
 
 
+def literal(text: str) -> str:
+    """A text in the SQL of the lake's DataFusion, which has neither parameters nor escapes here."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def text_field(name: str) -> pc.Expression:
     """A column of strings in a filter of a table's PyArrow dataset.
 

@@ -59,6 +59,13 @@ def _line(error: psycopg.Error) -> str:
     return " ".join((error.diag.message_primary or str(error)).split())
 
 
+def open_connection(url: str, program: str) -> psycopg.Connection:
+    """A connection in autocommit; the server's list of connections shows `program`."""
+    return psycopg.connect(
+        url, autocommit=True, connect_timeout=CONNECT_LIMIT, application_name=program
+    )
+
+
 class PostgresSink:
     """One table per topic under `settings.database_schema`; see `Sink` for the contract.
 
@@ -127,12 +134,7 @@ class PostgresSink:
         self._disconnect()
 
     def _open(self) -> psycopg.Connection:
-        return psycopg.connect(
-            self._url,
-            autocommit=True,
-            connect_timeout=CONNECT_LIMIT,
-            application_name="nilo-sink-postgres",
-        )
+        return open_connection(self._url, "nilo-sink-postgres")
 
     def _disconnect(self) -> None:
         if self._connection is not None:

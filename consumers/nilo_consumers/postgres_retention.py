@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from nilo_consumers.errors import StoreMovedError
-from nilo_consumers.postgres import CONNECT_LIMIT, translated
+from nilo_consumers.postgres import open_connection, translated
 from nilo_consumers.postgres_days import (
     Partition,
     first_hot,
@@ -144,4 +144,4 @@ def _names(schema: str, partition: Partition, before: datetime) -> dict[str, sql
 
 
 def _connection(settings: Settings) -> psycopg.Connection:
-    return psycopg.connect(settings.database(), autocommit=True, connect_timeout=CONNECT_LIMIT)
+    return open_connection(settings.database(), "nilo-tiers")

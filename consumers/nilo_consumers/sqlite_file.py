@@ -137,6 +137,10 @@ def tables(connection: sqlite3.Connection) -> set[str]:
 
 
 def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
+    # Both from one state of the file: another program of ours may make its tables in between.
+    connection.execute("BEGIN")
     [found] = connection.execute("PRAGMA application_id").fetchone()
-    if found != OURS and tables(connection):
+    foreign = found != OURS and tables(connection)
+    connection.execute("COMMIT")
+    if foreign:
         raise StoreRefusedError(f"SQLite file {path} holds tables of another program: {_ANOTHER}")

@@ -34,9 +34,8 @@ from nilo_consumers.erase import archive as cold
 from nilo_consumers.erase import lake, run, sqlite
 from nilo_consumers.erase.kafka import gone_by
 from nilo_consumers.erase.receipt import KAFKA, Line, Receipt, with_behind
-from nilo_consumers.erase.subject import literal
 from nilo_consumers.events import Selection, events_parquet
-from nilo_consumers.lake import existing_table, table_location, with_date
+from nilo_consumers.lake import existing_table, literal, table_location, with_date
 from nilo_consumers.lake_care import compact
 from nilo_consumers.sqlite import SqliteSink
 from nilo_consumers.tables import WINDOWS

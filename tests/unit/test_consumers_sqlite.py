@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -217,26 +218,46 @@ def test_two_installations_in_one_file_are_refused(settings: Settings, sink: Sql
     assert count_sqlite(settings, LLM) == 10
 
 
-def test_two_writers_take_turns(settings: Settings) -> None:
-    """Four threads, a partition each, as fast as they can: nobody gives up, every row once."""
-    failed: list[BaseException] = []
+def connected_at_last(settings: Settings) -> SqliteSink:
+    """Tried again while another is making the file, as the runner does."""
+    while True:
+        with suppress(StoreUnavailableError):
+            return connected(settings)
+
+
+def at_once(work: Callable[[int], object]) -> None:
+    """Call it with 0, 1, 2 and 3 in four threads at the same moment; raise what one raises."""
+    together = threading.Barrier(4)
+
+    def started(number: int) -> None:
+        together.wait()
+        work(number)
+
+    with ThreadPoolExecutor(4) as threads:
+        for _ in threads.map(started, range(4)):
+            pass
+
+
+def test_nobody_who_opens_a_new_file_takes_it_for_a_stranger_s(tmp_path: Path) -> None:
+    for number in range(50):
+        settings = Settings(home=tmp_path / str(number))
+
+        def work(_: int, settings: Settings = settings) -> None:
+            assert count_sqlite(settings, LLM) == 0
+            connected_at_last(settings).close()
+
+        at_once(work)
+
+
+def test_four_writers_take_turns(settings: Settings) -> None:
+    """A partition each, as fast as they can: nobody gives up, every row once."""
 
     def work(partition: int) -> None:
-        try:
-            sink = connected(settings)
+        with closing(connected_at_last(settings)) as sink:
             for start in range(0, 2000, 100):
                 assert sink.write(batch(start, start + 100, partition=partition)) == 100
-            sink.close()
-        except BaseException as error:
-            failed.append(error)
 
-    threads = [threading.Thread(target=work, args=[number]) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert failed == []
+    at_once(work)
     assert count_sqlite(settings, LLM) == count_sqlite(settings, LLM, distinct=True) == 8000
 
 

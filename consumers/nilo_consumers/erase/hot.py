@@ -12,7 +12,7 @@ from psycopg import sql
 from nilo_consumers.erase.receipt import Line
 from nilo_consumers.erase.subject import postgres_condition
 from nilo_consumers.errors import StoreRefusedError
-from nilo_consumers.postgres import CONNECT_LIMIT, OFFSETS, PostgresSink, translated
+from nilo_consumers.postgres import OFFSETS, PostgresSink, open_connection, translated
 from nilo_consumers.postgres_migrations import lock_shared, migrate, migrations
 from nilo_consumers.postgres_views import refresh_view, views
 from nilo_consumers.tables import ERASED_OFFSETS, table_name
@@ -94,12 +94,7 @@ class _Store:
 
     def __init__(self, settings: Settings) -> None:
         self._schema, self._prefix = settings.database_schema, settings.topic_prefix
-        self._connection: psycopg.Connection[Any] = psycopg.connect(
-            settings.database(),
-            autocommit=True,
-            connect_timeout=CONNECT_LIMIT,
-            application_name="nilo-erase",
-        )
+        self._connection = open_connection(settings.database(), "nilo-erase")
 
     def __enter__(self) -> _Store:
         return self

@@ -20,11 +20,12 @@ from nilo_consumers.delta import DeltaSink
 from nilo_consumers.erase import lake_log
 from nilo_consumers.erase.lake_files import Beside, held_beside, unfinished
 from nilo_consumers.erase.receipt import Line
-from nilo_consumers.erase.subject import PLACES, SUBJECT, column, in_columns, literal, places_of
+from nilo_consumers.erase.subject import PLACES, SUBJECT, column, in_columns, places_of
 from nilo_consumers.errors import StoreUnavailableError
 from nilo_consumers.lake import (
     EVENT_DATE,
     existing_table,
+    literal,
     table_location,
     translated,
     writer_properties,

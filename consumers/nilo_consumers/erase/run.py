@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from nilo_consumers.erase import archive, hot, kafka, lake, sqlite
 from nilo_consumers.erase.receipt import KAFKA, Line, Receipt, with_behind
-from nilo_consumers.erase.subject import literal
+from nilo_consumers.lake import literal
 from nilo_consumers.tiers.run import alone
 from nilo_schemas.errors import NiloError
 from nilo_schemas.settings import Settings

@@ -34,11 +34,6 @@ def sqlite_condition(topic: str) -> str:
     return "json_extract(dimensions, '$.subject') = ?" if topic == WINDOWS else "subject = ?"
 
 
-def literal(subject: str) -> str:
-    """The subject as text in the SQL of the lake, which has no parameters and no escapes."""
-    return "'" + subject.replace("'", "''") + "'"
-
-
 def column(topic: str) -> str:
     """The column that says whose a row is; `topic` without prefix."""
     return _DIMENSIONS if topic == WINDOWS else SUBJECT

@@ -10,7 +10,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from nilo_consumers.postgres import CONNECT_LIMIT, PostgresSink, translated
+from nilo_consumers.postgres import PostgresSink, open_connection, translated
 from nilo_consumers.postgres_days import Partition, partitions, start, topics_of
 from nilo_consumers.postgres_retention import Expired, drop_expired
 from nilo_consumers.tables import WINDOWS, table_name
@@ -115,12 +115,7 @@ class HotWindows:
     def _connected(self, doing: str) -> Iterator[psycopg.Connection]:
         with (
             translated(doing),
-            psycopg.connect(
-                self._settings.database(),
-                autocommit=True,
-                connect_timeout=CONNECT_LIMIT,
-                application_name="nilo-tiers",
-            ) as connection,
+            open_connection(self._settings.database(), "nilo-tiers") as connection,
         ):
             yield connection
 

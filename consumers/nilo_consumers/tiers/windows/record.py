@@ -51,9 +51,6 @@ class Removed:
         )
 
 
-NOTHING = Removed({})
-
-
 class Record:
     """Reads and writes the table; one process writes at a time.
 

@@ -18,6 +18,7 @@ from nilo_consumers.delta import DeltaSink
 from nilo_consumers.lake import (
     EVENT_DATE,
     existing_table,
+    literal,
     text_field,
     translated,
     writer_properties,
@@ -52,13 +53,13 @@ class WarmWindows:
         """The metrics whose windows all begin in a longer one; see `Question`."""
         assert self._table is not None  # noqa: S101  there were groups
         query = UNCOVERED.format(
-            hop=_quoted(f"{asked.longer.hop.total_seconds():.0f} seconds"),
+            hop=literal(f"{asked.longer.hop.total_seconds():.0f} seconds"),
             table=_TABLE,
             within=f"{EVENT_DATE} = '{asked.day}'",
-            window=_quoted(asked.window),
+            window=literal(asked.window),
             metrics=_list(asked.metrics),
             reach=f"{EVENT_DATE} BETWEEN '{asked.first_day}' AND '{asked.day}'",
-            longer=_quoted(asked.longer.text),
+            longer=literal(asked.longer.text),
         )
         return set(asked.metrics) - {row["metric"] for row in _rows(self._table, query)}
 
@@ -119,9 +120,4 @@ def _rows(table: DeltaTable, query: str) -> Iterator[dict[str, Any]]:
 
 
 def _list(texts: Iterable[str]) -> str:
-    return ", ".join(map(_quoted, texts))
-
-
-def _quoted(text: str) -> str:
-    """A text as SQL takes it; DataFusion takes no parameters here."""
-    return "'" + text.replace("'", "''") + "'"
+    return ", ".join(map(literal, texts))
