@@ -16,7 +16,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from nilo_consumers import postgres
-from nilo_consumers.lake import existing_table, text_field, translated
+from nilo_consumers.lake import dataset, existing_table, text_field, translated
 from nilo_consumers.read_sqlite import plain, stored_time
 from nilo_consumers.sqlite_file import reading, tables
 from nilo_consumers.sqlite_tables import json_columns, quoted
@@ -95,9 +95,9 @@ def events_parquet(settings: Settings, family: Family, wanted: Selection) -> Ite
     if table is None:
         return
     with translated(f"reading {family.kafka_topic}"):
-        dataset = table.to_pyarrow_dataset()
-        names = [name for name in arrow_schema(family).names if name in dataset.schema.names]
-        for batch in dataset.to_batches(
+        found = dataset(table)
+        names = [name for name in arrow_schema(family).names if name in found.schema.names]
+        for batch in found.to_batches(
             columns=names, filter=wanted.expression(), batch_size=_ROWS, batch_readahead=2
         ):
             yield from rows_of(batch)

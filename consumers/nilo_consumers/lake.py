@@ -15,6 +15,8 @@ from deltalake import (
     WriterProperties,
 )
 from deltalake.exceptions import DeltaError, DeltaProtocolError, SchemaMismatchError
+from pyarrow.dataset import FileSystemDataset
+from pyarrow.fs import FileSystem, SubTreeFileSystem
 
 from nilo_consumers.batch import OFFSET, ORIGIN
 from nilo_consumers.errors import RowsRefusedError, StoreRefusedError, StoreUnavailableError
@@ -76,6 +78,19 @@ def existing_table(settings: Settings, topic: str) -> DeltaTable | None:
     location = table_location(settings, topic)
     with translated(f"opening {location}"):
         return DeltaTable(location) if DeltaTable.is_deltatable(location) else None
+
+
+def dataset(table: DeltaTable) -> FileSystemDataset:
+    """The table's files as PyArrow reads them.
+
+    deltalake's own way hands Arrow's threads files of Python. A program that ends right after a
+    read then mostly dies of them with SIGABRT (apache/arrow issue 34314), so a lake in a folder is
+    read by Arrow's own files.
+    """
+    if not table.table_uri.startswith("file:"):
+        return table.to_pyarrow_dataset()
+    files, folder = FileSystem.from_uri(table.table_uri)
+    return table.to_pyarrow_dataset(filesystem=SubTreeFileSystem(folder, files))
 
 
 def made_table(settings: Settings, record: type[Record]) -> DeltaTable:

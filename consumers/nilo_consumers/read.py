@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from nilo_consumers import postgres
 from nilo_consumers.batch import OFFSET, PARTITION
-from nilo_consumers.lake import existing_table, text_field, translated
+from nilo_consumers.lake import dataset, existing_table, text_field, translated
 from nilo_consumers.tables import STORED_AT, WINDOWS, table_name
 from nilo_schemas.arrow import arrow_schema
 from nilo_schemas.results import MetricWindow
@@ -63,11 +63,11 @@ def count_parquet(
     if table is None:
         return 0
     with translated("counting"):
-        dataset = table.to_pyarrow_dataset()
+        found = dataset(table)
         wanted = None if ranges is None else _in_ranges(ranges)
         if not distinct:
-            return int(dataset.count_rows(filter=wanted))
-        keys = dataset.to_table(columns=[PARTITION, OFFSET], filter=wanted)
+            return int(found.count_rows(filter=wanted))
+        keys = found.to_table(columns=[PARTITION, OFFSET], filter=wanted)
         return int(keys.group_by([PARTITION, OFFSET]).aggregate([]).num_rows)
 
 
@@ -132,7 +132,7 @@ def windows_parquet(
     wanted = _filter(metric, window, since, until, as_of)
     with translated("reading windows"):
         names = arrow_schema(MetricWindow).names
-        rows = table.to_pyarrow_dataset().to_table(columns=names, filter=wanted)
+        rows = dataset(table).to_table(columns=names, filter=wanted)
     asked = set((dimensions or {}).items())
     found = [each for each in _windows_of(rows) if asked <= set(each.dimensions.items())]
     return _newest(found)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,6 +31,7 @@ from tests.integration.programs import nilo, wait_for
 from tests.integration.sinking import COUNT, LLM, SINK, produce, query, send, sinking, wait_count
 from tests.integration.storing import llm_batch, maintained, noon, storing, window_batch
 from tests.integration.windows import read_topic
+from tests.killing import killed_until_done
 
 pytestmark = pytest.mark.integration
 THEIRS = 'Zoë O\'Brien; -- 100% "_" \\ 🦉'
@@ -229,24 +227,11 @@ def wait_until_read(settings: Settings, store: str) -> None:
 def test_runs_that_are_killed_are_finished_by_the_next_and_the_ledger_stays_clean(
     landed: Settings,
 ) -> None:
-    """SIGKILL again and again, later each time, until one comes to its end."""
     nilo(landed, "tiers", "run", "--yes", "--topic", LLM)
-    seed = random.randrange(10**6)
-    moments, kills, least, code = random.Random(seed), 0, 0.6, None
-    words = [sys.executable, "-m", "nilo_cli", "erase", "--yes", "--no-scan", "--subject", THEIRS]
-    while code is None:
-        with subprocess.Popen(
-            words, env=os.environ | landed.environment(), stdout=subprocess.DEVNULL
-        ) as child:
-            try:
-                code = child.wait(least + moments.uniform(0, 0.4))
-            except subprocess.TimeoutExpired:
-                child.kill()
-                kills, least = kills + 1, least + 0.6
-        assert audited(landed)[0], f"seed {seed}, {kills} kills"
+    words = ["-m", "nilo_cli", "erase", "--yes", "--no-scan", "--subject", THEIRS]
+    for told_by in killed_until_done(words, landed.environment(), least=0.4, spread=0.4, later=0.5):
+        assert audited(landed)[0], told_by
 
-    assert kills
-    assert code == 0
     assert audited(landed) == (True, {"postgres": 8, "sqlite": 16, "parquet": 16})
     assert ran(landed, "verify", "--no-scan")[0] == 0
     assert (COUNT["postgres"](landed, LLM), COUNT["sqlite"](landed, LLM)) == (16, 32)

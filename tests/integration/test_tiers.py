@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +20,7 @@ from nilo_schemas.settings import Settings
 from tests.integration.programs import nilo
 from tests.integration.sinking import LLM, send, sinking, wait_count
 from tests.integration.storing import noon
+from tests.killing import killed_until_done
 
 pytestmark = pytest.mark.integration
 DAYS = (0, -2, -6, -20, -300)
@@ -182,23 +179,10 @@ def test_a_run_that_ends_before_the_rows_are_dropped_is_finished_by_the_next(
 
 
 def test_a_run_that_is_killed_at_random_moments_leaves_a_clean_ledger(landed: Settings) -> None:
-    """SIGKILL again and again, later each time, until one comes to its end."""
-    seed = random.randrange(10**6)
-    moments, kills, least, code = random.Random(seed), 0, 0.8, None
-    words = [sys.executable, "-m", "nilo_cli", "tiers", "run", "--yes", "--topic", LLM]
-    while code is None:
-        with subprocess.Popen(
-            words, env=os.environ | landed.environment(), stdout=subprocess.DEVNULL
-        ) as child:
-            try:
-                code = child.wait(least + moments.uniform(0, 0.4))
-            except subprocess.TimeoutExpired:
-                child.kill()
-                kills, least = kills + 1, least + 0.6
-        assert audited(landed, "--checksums")[0] == 0, f"seed {seed}, {kills} kills"
+    words = ["-m", "nilo_cli", "tiers", "run", "--yes", "--topic", LLM]
+    for told_by in killed_until_done(words, landed.environment(), least=0.4, spread=0.4, later=0.4):
+        assert audited(landed, "--checksums")[0] == 0, told_by
 
-    assert kills
-    assert code == 0
     assert (count_postgres(landed, LLM), count_parquet(landed, LLM)) == (16, 24)
     (path,) = cold_files(landed).values()
     assert list(landed.archive_location.rglob("*.avro")) == [path]

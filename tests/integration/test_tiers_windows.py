@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -34,6 +31,7 @@ from nilo_schemas.settings import Settings
 from tests.integration.programs import nilo, wait_for
 from tests.integration.sinking import produce, query, sinking, wait_count
 from tests.integration.storing import database, rows_by_day, storing
+from tests.killing import killed_until_done
 from tests.old_windows import WINDOWS, a_day, random_windows, staying, window, windows_batch
 
 pytestmark = pytest.mark.integration
@@ -275,29 +273,18 @@ def test_a_run_that_ends_between_record_and_rows_is_finished_by_the_next(
 
 
 def test_runs_that_are_killed_at_random_moments_leave_a_clean_ledger(settings: Settings) -> None:
-    """SIGKILL again and again, later each time, until one comes to its end."""
     seed = random.randrange(10**6)
-    moments = random.Random(seed)
     days = [ago(age) for age in (7, 8, 31, 91, 366)]
     windows = [each for each in random_windows(seed, today()) if each.window_start.date() in days]
     with both_sinks(settings):
         publish(settings, windows)
         wait_rows(settings, len(windows), len(windows))
-    words = [sys.executable, "-m", "nilo_cli", "tiers", "run", "--yes", "--topic", WINDOWS]
-    kills, least, code = 0, 0.9, None
-    while code is None:
-        with subprocess.Popen(
-            words, env=os.environ | settings.environment(), stdout=subprocess.DEVNULL
-        ) as child:
-            try:
-                code = child.wait(least + moments.uniform(0, 0.6))
-            except subprocess.TimeoutExpired:
-                child.kill()
-                kills, least = kills + 1, least + 0.8
-        assert clean(audited(settings)), f"seed {seed}, {kills} kills"
+    words = ["-m", "nilo_cli", "tiers", "run", "--yes", "--topic", WINDOWS]
+    for told_by in killed_until_done(
+        words, settings.environment(), least=0.5, spread=0.6, later=0.7
+    ):
+        assert clean(audited(settings)), f"windows of {seed}; {told_by}"
 
-    assert kills
-    assert code == 0
     wanted = keys(staying(windows, today()))
     assert in_postgres(settings) == in_lake(settings) == wanted, f"seed {seed}"
     gone = len(windows) - len(wanted)

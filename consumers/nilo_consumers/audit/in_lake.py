@@ -11,7 +11,7 @@ from nilo_consumers.audit.ledger import NOTHING, Held
 from nilo_consumers.audit.spans import Spans, minus, repeated, stretches, union
 from nilo_consumers.batch import OFFSET, PARTITION, Span
 from nilo_consumers.delta import DeltaSink
-from nilo_consumers.lake import existing_table, translated
+from nilo_consumers.lake import dataset, existing_table, translated
 from nilo_consumers.tables import table_name
 from nilo_consumers.tiers import archive
 from nilo_consumers.tiers.manifest import Entry, Manifest, by_partition, erased, expired
@@ -77,7 +77,7 @@ class InLake:
         """The files of a table by their path in the lake, but those that are gone: noted."""
         gone = set(table.repair(dry_run=True)["files_removed"])
         self.lost += [f"{name}/{path}" for path in sorted(gone)]
-        for fragment in table.to_pyarrow_dataset().get_fragments():
+        for fragment in dataset(table).get_fragments():
             if fragment.path not in gone:
                 yield f"{name}/{fragment.path}", fragment
 

@@ -24,6 +24,7 @@ from nilo_consumers.erase.subject import PLACES, SUBJECT, column, in_columns, pl
 from nilo_consumers.errors import StoreUnavailableError
 from nilo_consumers.lake import (
     EVENT_DATE,
+    dataset,
     existing_table,
     literal,
     table_location,
@@ -104,7 +105,7 @@ class _Lake:
         """All rows of the newest version are looked at."""
         rows, theirs = 0, in_columns(self._topic, self._subject)
         with translated(f"reading {self._topic}"):
-            for batch in self._table.to_pyarrow_dataset().to_batches(columns=[column(self._topic)]):
+            for batch in dataset(self._table).to_batches(columns=[column(self._topic)]):
                 rows += int(theirs(batch).sum())
         return Line(PLACE, self._topic, rows, reached=self._reached())
 
@@ -193,7 +194,7 @@ class _Lake:
         return pa.table(reader.read_all()).cast(PLACES)
 
     def _places_of_windows(self, day: date) -> pa.Table:
-        batches = self._table.to_pyarrow_dataset().to_batches(
+        batches = dataset(self._table).to_batches(
             columns=[*PLACES.names, column(self._topic)], filter=pc.field(EVENT_DATE) == day
         )
         return places_of(self._topic, self._subject, batches)

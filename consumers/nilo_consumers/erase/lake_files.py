@@ -16,6 +16,7 @@ from nilo_consumers.audit.spans import Spans, stretches, union
 from nilo_consumers.audit.spans import count as number_of
 from nilo_consumers.batch import Span
 from nilo_consumers.erase.subject import PLACES, column, places_of
+from nilo_consumers.lake import dataset
 
 _LOG = "_delta_log/"
 # So deltalake calls a file until it is whole.
@@ -45,7 +46,7 @@ class Beside:
 
     def delete(self, table: DeltaTable) -> None:
         """Delete the file."""
-        table.to_pyarrow_dataset().filesystem.delete_file(self.path)
+        dataset(table).filesystem.delete_file(self.path)
 
 
 def held_beside(table: DeltaTable, topic: str, subject: str) -> list[Beside]:
@@ -55,11 +56,11 @@ def held_beside(table: DeltaTable, topic: str, subject: str) -> list[Beside]:
         OSError: the lake does not answer.
         pyarrow.ArrowInvalid: a file is no Parquet file.
     """
-    files = table.to_pyarrow_dataset().filesystem
+    files = dataset(table).filesystem
     # In this order: what a sink commits meanwhile is in the version, and not beside it.
     there = set(_parquet_files(files))
     table.update_incremental()
-    known = {fragment.path for fragment in table.to_pyarrow_dataset().get_fragments()}
+    known = {fragment.path for fragment in dataset(table).get_fragments()}
     replaced = set(table.vacuum(0, dry_run=True, enforce_retention_duration=False))
     found = [
         Beside(path, _places(files, path, topic, subject), path in replaced)

@@ -19,6 +19,7 @@ from pyarrow.fs import FileSelector
 
 from nilo_consumers.erase.subject import SUBJECT
 from nilo_consumers.errors import StoreRefusedError
+from nilo_consumers.lake import dataset
 
 _LOG = "_delta_log"
 _BOUNDS = ("minValues", "maxValues")
@@ -34,7 +35,7 @@ def naming(table: DeltaTable, subject: str) -> list[str]:
     Raises:
         OSError: the lake does not answer.
     """
-    files = table.to_pyarrow_dataset().filesystem
+    files = dataset(table).filesystem
     found = (info.path for info in files.get_file_info(FileSelector(_LOG)))
     return sorted(
         Path(path).name

@@ -13,7 +13,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from nilo_consumers.audit.spans import Spans, union
 from nilo_consumers.batch import Span
-from nilo_consumers.lake import translated
+from nilo_consumers.lake import dataset, translated
 from nilo_schemas.settings import Settings
 
 TABLE = "storage_manifest"
@@ -114,8 +114,8 @@ class Manifest:
         with translated("reading the manifest"):
             if not DeltaTable.is_deltatable(self._location):
                 return []
-            dataset = DeltaTable(self._location).to_pyarrow_dataset()
-            rows = dataset.to_table(filter=pc.field("topic") == topic)
+            found = dataset(DeltaTable(self._location))
+            rows = found.to_table(filter=pc.field("topic") == topic)
         return [_entry(row) for row in rows.to_pylist()]
 
     def add(self, entries: Sequence[Entry]) -> None:

@@ -14,7 +14,7 @@ from nilo_consumers.audit.spans import Spans, minus, repeated, stretches, union
 from nilo_consumers.batch import OFFSET, PARTITION, Span
 from nilo_consumers.errors import StoreRefusedError
 from nilo_consumers.events import rows_of
-from nilo_consumers.lake import EVENT_DATE, translated
+from nilo_consumers.lake import EVENT_DATE, dataset, translated
 
 # Rows in memory at a time: as columns, for each look into the files, and of these as values.
 _CHUNK, _VALUES = 50_000, 2_000
@@ -25,7 +25,7 @@ class WarmDay:
 
     def __init__(self, table: DeltaTable, topic: str, day: date) -> None:
         self._table, self.topic, self.day = table, topic, day
-        self._dataset = table.to_pyarrow_dataset()
+        self._dataset = dataset(table)
 
     def spans(self) -> dict[int, list[Span]]:
         """The offsets of the day's rows, by partition.
@@ -90,12 +90,12 @@ def offsets_of(table: DeltaTable, topic: str, first: date, before: date) -> dict
     """
     with translated(f"reading {topic} before {before}"):
         day = pc.field(EVENT_DATE)
-        return _spans(table.to_pyarrow_dataset(), (day >= first) & (day < before))
+        return _spans(dataset(table), (day >= first) & (day < before))
 
 
-def _spans(dataset: Any, wanted: pc.Expression) -> dict[int, list[Span]]:
+def _spans(files: Any, wanted: pc.Expression) -> dict[int, list[Span]]:
     found: dict[int, list[Span]] = {}
-    for fragment in dataset.get_fragments(filter=wanted):  # one in memory at a time
+    for fragment in files.get_fragments(filter=wanted):  # one in memory at a time
         for partition, span in stretches(fragment.to_table(columns=[PARTITION, OFFSET])):
             found.setdefault(partition, []).append(span)
     return found

@@ -9,7 +9,7 @@ from typing import Any
 
 from nilo_consumers.audit.spans import count, stretches
 from nilo_consumers.batch import OFFSET, PARTITION
-from nilo_consumers.lake import EVENT_DATE, existing_table, translated
+from nilo_consumers.lake import EVENT_DATE, dataset, existing_table, translated
 from nilo_consumers.tables import table_name
 from nilo_consumers.tiers.manifest import Entry, Manifest, now
 from nilo_consumers.tiers.policy import Policy
@@ -33,7 +33,7 @@ def note_files(settings: Settings, topic: str, policy: Policy) -> None:
     lines = manifest.entries(topic)
     known = {each.path for each in lines if each.tier == "warm" and not each.removed_at}
     with translated(f"reading the files of {topic}"):
-        files = table.to_pyarrow_dataset().get_fragments()
+        files = dataset(table).get_fragments()
         there = {f"{table_name(topic)}/{each.path}": each for each in files}
         new = [_entry(path, topic, policy, there[path]) for path in sorted(there.keys() - known)]
     kept = [each for each in lines if each.tier != "warm" or each.removed_at or each.path in there]

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable, write_deltalake
 
 from nilo_consumers.batch import OFFSET, PARTITION
-from nilo_consumers.lake import translated
+from nilo_consumers.lake import dataset, translated
 from nilo_consumers.tiers.manifest import now
 from nilo_consumers.tiers.windows.plan import Removal
 from nilo_schemas.settings import Settings
@@ -82,7 +82,7 @@ class Record:
         with translated("reading which windows expired"):
             if not DeltaTable.is_deltatable(self._location):
                 return []
-            rows = DeltaTable(self._location).to_pyarrow_dataset().to_table(filter=wanted)
+            rows = dataset(DeltaTable(self._location)).to_table(filter=wanted)
         return [_removal(row) for row in rows.to_pylist()]
 
 

@@ -17,6 +17,7 @@ from nilo_consumers.batch import OFFSET, PARTITION
 from nilo_consumers.delta import DeltaSink
 from nilo_consumers.lake import (
     EVENT_DATE,
+    dataset,
     existing_table,
     literal,
     text_field,
@@ -93,7 +94,7 @@ class WarmWindows:
         # filters do not take.
         assert self._table is not None  # noqa: S101  there were groups
         self._table.update_incremental()
-        rows = self._table.to_pyarrow_dataset().scanner(
+        rows = dataset(self._table).scanner(
             filter=kept, batch_size=_BATCH, batch_readahead=1, fragment_readahead=1
         )
         write_deltalake(
