@@ -22,9 +22,9 @@ env:                       ## .venv as requirements.lock says
 demo: env                  ## Kafka, a registry, PostgreSQL, Faust and the sinks, end to end
 	@$(BIN)/nilo demo $(ARGS)
 
-# Two processes, each with servers of its own: most of the time a test waits.
+# Three processes, each with servers of its own, for two cores: most of the time a test waits.
 test: env                  ## all tests: unit, property, integration (real servers)
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: env                 ## format, lint, types, floors, contracts
 	$(BIN)/ruff format --check $(CODE)
