@@ -142,28 +142,31 @@ def pinned() -> bool:
 
 def keep_off_measured_core(pids: Iterable[int]) -> None:
     """Send these processes and their children, and this one, to the other cores."""
-    _send([os.getpid(), *pids], set(_cores()[1:]))
+    _send(pids, set(_cores()[1:]))
 
 
 def to_measured_core(pids: Iterable[int]) -> None:
     """Send these processes and their children, and this one, to the measured core."""
-    _send([os.getpid(), *pids], set(_cores()[:1]))
+    _send(pids, set(_cores()[:1]))
 
 
 def on_all_cores(pids: Iterable[int]) -> None:
     """Let these processes and their children, and this one, go where they want."""
-    _send([os.getpid(), *pids], set(_cores()))
+    _send(pids, set(_cores()))
 
 
 def _send(pids: Iterable[int], cores: set[int]) -> None:
     if not pinned():
         return
-    for pid in pids:
-        for process in [(parent := psutil.Process(pid)), *parent.children(recursive=True)]:
-            # Linux pins threads: those there are one by one, later ones as their makers.
-            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-                for thread in process.threads():
-                    os.sched_setaffinity(thread.id, cores)
+    # Not the children of this one: servers that it has started may be kept elsewhere.
+    processes = [psutil.Process()]
+    for parent in map(psutil.Process, pids):
+        processes += [parent, *parent.children(recursive=True)]
+    for process in processes:
+        # Linux pins threads: those there are one by one, later ones as their makers.
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it has just ended
+            for thread in process.threads():
+                os.sched_setaffinity(thread.id, cores)
 
 
 _CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
