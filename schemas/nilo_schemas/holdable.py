@@ -56,7 +56,7 @@ def _fault(column: pa.Array) -> str | None:
 def _has_nul(column: pa.Array) -> bool:
     """Whether a text has a NUL: first the bytes of all are looked through, which is quick."""
     data = column.buffers()[2]
-    if data is None or np.frombuffer(data, np.uint8).all():
+    if data is None or not data.size or np.frombuffer(data, np.uint8).min():
         return False
     # The bytes may be those of texts beside a slice, or of what is null.
     return bool(pc.any(pc.match_substring(column, "\x00")).as_py())
