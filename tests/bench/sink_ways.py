@@ -84,6 +84,7 @@ def fresh(settings: Settings) -> Iterator[Settings]:
             connection.execute(
                 sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(own))
             )
-            # what one way has written is not for the next one to bring to the disk
+            # What one way has written is not for the next one to bring to the disk. The role of a
+            # database that is configured may not be allowed to see to that.
             with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
                 connection.execute("CHECKPOINT")

@@ -17,8 +17,8 @@ from nilo_schemas.settings import Settings
 
 SHARED = Path(__file__).parents[3] / "shared"
 LOG_LINES = 80
-# Seconds. Two processes of tests with servers of their own share a small machine: when both work, a
-# worker alone may take half a minute to start.
+# Seconds. Three processes of tests with servers of their own share a small machine: when all work,
+# a worker alone may take half a minute to start.
 LIMIT = 180.0
 T = TypeVar("T")
 
