@@ -316,8 +316,10 @@ def test_a_database_that_goes_away_does_not_end_the_maintenance(settings: Settin
     registry, schema = CollectorRegistry(), settings.database_schema
     sink = PostgresSink(busy, registry)
     cut = (
-        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
-        " AND classid = %s AND objid::bigint = hashtext(%s)::bigint & x'ffffffff'::bigint"
+        "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+        " WHERE locktype = 'advisory' AND classid = %s"
+        " AND objid::bigint = hashtext(%s)::bigint & x'ffffffff'::bigint"
+        " AND wait_event_type = 'Lock' AND query LIKE '%%llm_sessions%%'"  # not in another step
     )
     sink.connect([(settings.topic_prefix + LLM, 0)])
     wait_for("the first round", lambda: "llm_sessions" in made_views(settings))
