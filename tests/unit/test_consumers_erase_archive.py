@@ -11,13 +11,7 @@ from nilo_consumers.audit.in_lake import InLake
 from nilo_consumers.erase import archive as cold
 from nilo_consumers.tiers.manifest import Manifest
 from nilo_schemas.settings import Settings
-from tests.erasing import (
-    OTHERS,
-    THEIRS,
-    erased,
-    filled,
-    named_in,
-)
+from tests.erasing import OTHERS, THEIRS, erased, filled, named_in
 from tests.tiering import LLM, NEW, PARTITIONS, in_archive, in_lake, moved, tiered
 
 

@@ -15,13 +15,7 @@ from nilo_consumers.batch import Span
 from nilo_consumers.erase import sqlite
 from nilo_consumers.sqlite import SqliteSink
 from nilo_schemas.settings import Settings
-from tests.erasing import (
-    RUN_ID,
-    THEIRS,
-    named_in,
-    rows_of,
-    write_sqlite,
-)
+from tests.erasing import RUN_ID, THEIRS, named_in, rows_of, write_sqlite
 from tests.tiering import LLM, OLD, tiered
 
 
