@@ -82,12 +82,12 @@ def show(ctx: typer.Context, topic: Topics = None, as_json: Json = False) -> Non
 
 def _topics(settings: Settings, topics: list[str] | None) -> list[str]:
     """The topics of events and windows that were asked for; raises UsageError."""
-    from nilo_schemas.contracts import records
+    from nilo_schemas.contracts import stored_records
 
-    names = [topic.removeprefix(settings.topic_prefix) for topic in topics or records()]
+    names = [topic.removeprefix(settings.topic_prefix) for topic in topics or stored_records()]
     for name in names:
-        if name not in records():
-            raise UsageError(f"no topic {name!r}; there are {', '.join(records())}")
+        if name not in stored_records():
+            raise UsageError(f"no topic {name!r}; there are {', '.join(stored_records())}")
     return names
 
 

@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import AwareDatetime
 from pydantic.fields import FieldInfo
 
+from nilo_schemas.alerts import Alert, Silence
 from nilo_schemas.errors import ContractError
 from nilo_schemas.families import families
 from nilo_schemas.fields import AvroInt, duration_to_long, money_to_long
@@ -40,8 +41,13 @@ _UNITS = {timedelta: "microseconds", Decimal: "nano-dollars"}
 
 
 def records() -> dict[str, type[Record]]:
-    """Every record that has a contract, by its topic: the event families and the results."""
-    results: tuple[type[Record], ...] = (MetricWindow,)
+    """Every record that has a contract, by its topic."""
+    return stored_records() | {Silence.kafka_topic: Silence}
+
+
+def stored_records() -> dict[str, type[Record]]:
+    """The records that stores keep, by their topic: the event families and the results."""
+    results: tuple[type[Record], ...] = (MetricWindow, Alert)
     return {**families(), **{record.kafka_topic: record for record in results}}
 
 

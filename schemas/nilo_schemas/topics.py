@@ -18,11 +18,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but
 )
 from confluent_kafka.cimpl import NewTopic
 
+from nilo_schemas.alerts import STATE_TOPIC, Silence
 from nilo_schemas.clients import kafka_config
+from nilo_schemas.contracts import stored_records
 from nilo_schemas.dead_letters import dead_letter_topic
 from nilo_schemas.errors import ContractError, UnreachableError
-from nilo_schemas.families import families
-from nilo_schemas.results import PARTIALS_TOPIC, STATE_TOPICS, MetricWindow
+from nilo_schemas.results import PARTIALS_TOPIC, STATE_TOPICS
 from nilo_schemas.settings import Settings
 
 ADMIN_TIMEOUT = 15.0
@@ -51,12 +52,12 @@ class Made(NamedTuple):
 
 
 def topic_specs(settings: Settings) -> list[TopicSpec]:
-    """Every topic: one per family, the partials, the windows, their dead letters, and the state.
+    """Every topic: the families, partials, windows, alerts, their dead letters, and the state.
 
     Dead letters keep one partition: they are few, and read in order of failure.
     """
     prefix, partitions = settings.topic_prefix, settings.partitions
-    kept = [prefix + topic for topic in (*families(), MetricWindow.kafka_topic)]
+    kept = [prefix + topic for topic in stored_records()]
     partials = prefix + PARTIALS_TOPIC
     return [
         *(TopicSpec(name, partitions, _kept(days=7)) for name in kept),
@@ -69,12 +70,13 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
 
 
 def _inner(settings: Settings) -> list[TopicSpec]:
-    """What the processors alone write and read: its configuration is for us to say."""
+    """What nobody else decides about: its configuration is for us to say."""
     # Partials have no keys: a compacted topic would refuse them.
     partials = {"cleanup.policy": "delete"} | _kept(days=1)
+    compacted = (*STATE_TOPICS, STATE_TOPIC, Silence.kafka_topic)
     return [
         TopicSpec(settings.topic_prefix + topic, settings.partitions, config)
-        for topic, config in ((PARTIALS_TOPIC, partials), *((t, COMPACTED) for t in STATE_TOPICS))
+        for topic, config in ((PARTIALS_TOPIC, partials), *((t, COMPACTED) for t in compacted))
     ]
 
 

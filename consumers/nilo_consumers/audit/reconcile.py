@@ -20,7 +20,7 @@ from nilo_consumers.batch import Span
 from nilo_consumers.tables import WINDOWS
 from nilo_consumers.tiers.manifest import ERASED, EXPIRED
 from nilo_consumers.tiers.windows.record import Record
-from nilo_schemas.contracts import records
+from nilo_schemas.contracts import stored_records
 from nilo_schemas.errors import Reason
 from nilo_schemas.settings import Settings
 
@@ -115,7 +115,7 @@ def reconcile(
     entries: list[Entry] = []
     late: dict[str, int] = {}
     with closing(InKafka(settings)) as kafka:
-        for topic in topics or list(records()):
+        for topic in topics or list(stored_records()):
             audit = _Topic(settings, kafka, topic, within)
             entries += [line for store in asked for line in audit.lines(store)]
             late |= audit.late()

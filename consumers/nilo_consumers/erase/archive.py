@@ -21,7 +21,7 @@ from nilo_consumers.tiers.cold import Archive
 from nilo_consumers.tiers.manifest import ERASED, Entry, Manifest, by_partition, now
 from nilo_consumers.tiers.policy import policies
 from nilo_consumers.tiers.warm import WarmDay, without
-from nilo_schemas.contracts import records
+from nilo_schemas.contracts import stored_records
 from nilo_schemas.settings import Settings
 
 PLACE = "archive"
@@ -140,7 +140,7 @@ class _Topic:
         return lines[0].rows
 
     def _write(self, old: Path, new: Path, subject: str, rows: int) -> None:
-        record = records()[self._topic]
+        record = stored_records()[self._topic]
 
         def others() -> Iterator[archive.Values]:
             kept = (row for row in archive.read(old) if not is_theirs(row, subject))

@@ -16,7 +16,7 @@ from nilo_consumers.postgres import OFFSETS, PostgresSink, open_connection, tran
 from nilo_consumers.postgres_migrations import lock_shared, migrate, migrations
 from nilo_consumers.postgres_views import refresh_view, views
 from nilo_consumers.tables import ERASED_OFFSETS, table_name
-from nilo_schemas.contracts import records
+from nilo_schemas.contracts import stored_records
 from nilo_schemas.settings import Settings
 
 PLACE = PostgresSink.name
@@ -109,7 +109,7 @@ class _Store:
 
     def topics(self) -> list[str]:
         """The topics (without prefix) that have a table."""
-        return [topic for topic in records() if self._exists(table_name(topic))]
+        return [topic for topic in stored_records() if self._exists(table_name(topic))]
 
     def migrated_topics(self) -> list[str]:
         """As `topics`, after the schema was brought to this version, if it is there."""

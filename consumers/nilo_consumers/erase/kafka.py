@@ -24,7 +24,7 @@ from nilo_consumers.decoding import Decoder
 from nilo_consumers.erase.receipt import KAFKA, Line
 from nilo_consumers.erase.subject import in_columns
 from nilo_schemas.clients import kafka_config
-from nilo_schemas.contracts import records
+from nilo_schemas.contracts import stored_records
 from nilo_schemas.dead_letters import DLQ
 from nilo_schemas.errors import UnreachableError
 from nilo_schemas.registry import Registry
@@ -53,7 +53,7 @@ def ends(settings: Settings) -> Ends:
     kafka = InKafka(settings)
     try:
         there = _topics(settings)
-        found = {topic: kafka.bounds(topic) for topic in records() if topic in there}
+        found = {topic: kafka.bounds(topic) for topic in stored_records() if topic in there}
     finally:
         kafka.close()
     return {topic: {n: span.end for n, span in spans.items()} for topic, spans in found.items()}
@@ -86,7 +86,7 @@ def lines(
     try:
         for topic in there:
             config = configs[topic]
-            if not scan or topic.removeprefix(DLQ) not in records():
+            if not scan or topic.removeprefix(DLQ) not in stored_records():
                 yield _unread(topic, config)
                 continue
             tell(topic)
@@ -184,7 +184,7 @@ def _configs(settings: Settings, topics: Sequence[str]) -> dict[str, dict[str, s
 def _unread(topic: str, config: Mapping[str, str]) -> Line:
     if topic in STATE_TOPICS:
         return Line(KAFKA, topic, None, note=_STATE)
-    note = "not looked at" if topic.removeprefix(DLQ) in records() else _PARTIALS
+    note = "not looked at" if topic.removeprefix(DLQ) in stored_records() else _PARTIALS
     if "delete" not in config["cleanup.policy"]:
         note = f"{note}; {_COMPACTED}"
     return Line(KAFKA, topic, None, until=gone_by(datetime.now(UTC), config), note=note)

@@ -34,7 +34,7 @@ from nilo_consumers.lake import (
 from nilo_consumers.tables import WINDOWS
 from nilo_consumers.tiers.manifest import ERASED, Entry, Manifest, erased, now
 from nilo_consumers.tiers.warm import days, without
-from nilo_schemas.contracts import records
+from nilo_schemas.contracts import stored_records
 from nilo_schemas.settings import Settings
 
 PLACE = DeltaSink.name
@@ -52,7 +52,7 @@ def count(settings: Settings, subject: str) -> Iterator[Line]:
     Raises:
         StoreError: the lake does not answer, or lacks a file.
     """
-    for topic in records():
+    for topic in stored_records():
         if lake := _Lake.of(settings, topic, subject):
             yield lake.counted()
             for each in lake.beside():
@@ -82,7 +82,7 @@ def erase(settings: Settings, subject: str, erasure: UUID) -> Iterator[Line]:
     Raises:
         StoreError: the lake does not answer, or lacks a file.
     """
-    for topic in records():
+    for topic in stored_records():
         if lake := _Lake.of(settings, topic, subject):
             yield lake.erase(erasure)
             yield from lake.clean()

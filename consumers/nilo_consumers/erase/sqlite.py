@@ -17,7 +17,7 @@ from nilo_consumers.sqlite import SqliteSink
 from nilo_consumers.sqlite_file import open_to_write, reading, tables, transaction, translated
 from nilo_consumers.sqlite_tables import quoted
 from nilo_consumers.tables import ERASED_OFFSETS, table_name
-from nilo_schemas.contracts import records
+from nilo_schemas.contracts import stored_records
 from nilo_schemas.settings import Settings
 
 PLACE = SqliteSink.name
@@ -109,7 +109,7 @@ def _write_anew(connection: sqlite3.Connection) -> None:
 def _topics(connection: sqlite3.Connection) -> list[str]:
     """The topics (without prefix) that have a table."""
     there = tables(connection)
-    return [topic for topic in records() if table_name(topic) in there]
+    return [topic for topic in stored_records() if table_name(topic) in there]
 
 
 def _reached(connection: sqlite3.Connection, topic: str) -> dict[int, int]:

@@ -14,7 +14,7 @@ from nilo_consumers.tiers import archive
 from nilo_consumers.tiers.manifest import EXPIRED, Entry, Manifest, by_partition, now
 from nilo_consumers.tiers.policy import Policy
 from nilo_consumers.tiers.warm import WarmDay, without
-from nilo_schemas.contracts import records
+from nilo_schemas.contracts import stored_records
 from nilo_schemas.settings import Settings
 
 
@@ -23,7 +23,7 @@ class Archive:
 
     def __init__(self, settings: Settings, topic: str, policy: Policy) -> None:
         self._folder, self._topic, self._policy = settings.archive_location, topic, policy
-        self._manifest, self._record = Manifest(settings), records()[topic]
+        self._manifest, self._record = Manifest(settings), stored_records()[topic]
 
     def entries(self, day: date | None = None) -> list[Entry]:
         """The files that count, of one day or of all; raises StoreError."""

@@ -1,0 +1,1 @@
+"""Alerts as consumers see them: read, filtered, silenced, notified."""
