@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal, Self, TypeAlias, get_origin
+from typing import Any, Literal, TypeAlias, get_origin
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from nilo_schemas.envelope import Event
 from nilo_schemas.families import families
 from nilo_schemas.record import inner_type, plain_type
+from nilo_schemas.rules import Rule
 from nilo_schemas.windows import Window, parse_window
 from nilo_schemas.windows import window_length as window_length  # noqa: PLC0414  others import it from here
 
@@ -67,26 +68,6 @@ class Condition(_Strict):
         return self.not_ if isinstance(self.not_, list) else [self.not_]
 
 
-class AlertRule(_Strict):
-    """A rule on the windows of a metric: a threshold, an anomaly or silence."""
-
-    name: str = Field(pattern=r"^[A-Z][A-Za-z0-9]+$")
-    when: str | None = Field(default=None, pattern=r"^\w+ *(>|<|>=|<=) *[\d.]+ *[a-z%$/]*$")
-    anomaly: str | None = None
-    no_data: str | None = None
-    for_: str | None = Field(default=None, alias="for")
-    severity: Literal["info", "warning", "critical"]
-    runbook: str | None = None
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        if sum(kind is not None for kind in (self.when, self.anomaly, self.no_data)) != 1:
-            raise ValueError(f"alert {self.name} needs exactly one of when, anomaly, no_data")
-        if self.no_data is not None:
-            window_length(self.no_data)
-        return self
-
-
 class Metric(_Strict):
     """One metric: events selected, a value, dimensions, windows and aggregates."""
 
@@ -107,7 +88,7 @@ class Metric(_Strict):
     quantiles: list[float] = Field(default=[0.5, 0.9, 0.95, 0.99])
     histogram_scale: int = Field(default=DEFAULT_SCALE, ge=0, le=10)
     max_series: int | None = Field(default=None, ge=1, description="default: the series_cap")
-    alerts: list[AlertRule] = Field(default_factory=list)
+    alerts: list[Rule] = Field(default_factory=list)
 
     def family(self) -> type[Event]:
         """The family whose events are measured."""
@@ -227,11 +208,12 @@ def field_kind(family: type[Event], name: str) -> Any:
 
 
 class Catalogue(BaseModel):
-    """All metrics by name."""
+    """All metrics and all rules in force, by name."""
 
     model_config = ConfigDict(frozen=True)
 
     metrics: dict[str, Metric]
+    rules: dict[str, Rule] = Field(default_factory=dict)
 
     def of_event(self, topic: str) -> dict[str, Metric]:
         """The metrics of one family, by name."""

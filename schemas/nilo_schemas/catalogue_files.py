@@ -3,71 +3,139 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from nilo_schemas.catalogue import Catalogue, Metric
 from nilo_schemas.errors import CatalogueError
+from nilo_schemas.rule_checks import rule_problems, runbook_is_url
+from nilo_schemas.rules import Rule
 
 SHIPPED = Path(__file__).parent / "catalogue"
+_Model = TypeVar("_Model", bound=BaseModel)
+_Place = tuple[str | int, ...]
+_KEYS = {"metrics", "alerts"}
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    tree: yaml.Node | None
+    values: dict[str, Any]
+
+    def refused(self, place: _Place, message: str) -> CatalogueError:
+        """The error about a place in this file."""
+        where = ".".join(str(step) for step in place)
+        return CatalogueError(f"{self.path}:{_line(self.tree, place)}: {where}: {message}")
+
+    def parsed(self, model: type[_Model], place: _Place, value: Any) -> _Model:
+        """The value at a place as a model; raises CatalogueError."""
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise self.refused((*place, *first["loc"]), first["msg"]) from None
+
+
+@dataclass
+class _Found:
+    """The metrics, and the rules by metric and by name, each with the file and place it is from."""
+
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    rules: dict[str, tuple[Rule, _File, _Place]] = field(default_factory=dict)
 
 
 def load_catalogue(folder: Path | None = None) -> Catalogue:
-    """The shipped catalogue with the user's folder laid over it, metric by metric.
+    """The shipped catalogue with the user's folder laid over it, metric by metric, rule by rule.
 
     Raises:
         CatalogueError: a file is refused; the text names file, line and reason.
     """
-    metrics = dict(_folder(SHIPPED))
+    found = _Found()
+    _lay_over(found, SHIPPED)
     if folder is not None:
         if not folder.is_dir():
             raise CatalogueError(f"catalogue folder {folder} does not exist (NILO_CATALOGUE)")
-        metrics |= dict(_folder(folder))
-    return Catalogue(metrics=metrics)
+        _lay_over(found, folder)
+    in_force = {name: each for name, each in found.rules.items() if each[0].enabled}
+    for rule, file, place in in_force.values():
+        _check(rule, file, place, found.metrics, set(found.rules))
+    return Catalogue(
+        metrics=found.metrics, rules={name: rule for name, (rule, *_) in in_force.items()}
+    )
 
 
-def _folder(folder: Path) -> Iterator[tuple[str, Metric]]:
-    for path in sorted(folder.glob("*.yaml")):
-        yield from _file(path)
+def _lay_over(found: _Found, folder: Path) -> None:
+    """Take in a folder: what it names takes the place of what had the name before."""
+    files = [_read(path) for path in sorted(folder.glob("*.yaml"))]
+    metrics = dict(each for file in files for each in _metrics(file))
+    # With a metric go its own rules: those that it still has are in its new list.
+    for name in [name for name, (rule, *_) in found.rules.items() if rule.metric in metrics]:
+        del found.rules[name]
+    found.metrics |= metrics
+    named: set[str] = set()
+    for file in files:
+        for rule, place in _rules(file):
+            if rule.name in named:
+                raise file.refused(place, f"there is another alert of the name {rule.name}")
+            named.add(rule.name)
+            found.rules[rule.name] = rule, file, place
 
 
-def _file(path: Path) -> Iterator[tuple[str, Metric]]:
+def _read(path: Path) -> _File:
     try:
         content = path.read_text()
         tree, values = yaml.compose(content, yaml.SafeLoader), yaml.safe_load(content)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CatalogueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict) or set(values) != {"metrics"}:
-        raise CatalogueError(f"{path}:1: a catalogue file has one key, `metrics`")
-    if not isinstance(values["metrics"], dict):
+    if not isinstance(values, dict) or not values or set(values) - _KEYS:
+        raise CatalogueError(f"{path}:1: a catalogue file has the keys `metrics`, `alerts`, or one")
+    if not isinstance(values.get("metrics", {}), dict):
         raise CatalogueError(f"{path}:1: `metrics` maps names to metrics")
-    for name, value in values["metrics"].items():
-        yield str(name), _metric(path, tree, str(name), value)
+    if not isinstance(values.get("alerts", []), list):
+        raise CatalogueError(f"{path}:1: `alerts` is a list of rules, each with its `metric`")
+    return _File(path, tree, values)
 
 
-def _metric(path: Path, tree: yaml.Node | None, name: str, value: Any) -> Metric:
-    try:
-        metric = Metric.model_validate(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise _refused(path, tree, (name, *first["loc"]), first["msg"]) from None
-    for place, message in metric.problems():
-        raise _refused(path, tree, (name, *place), message)
-    return metric
+def _metrics(file: _File) -> Iterator[tuple[str, Metric]]:
+    for name, value in file.values.get("metrics", {}).items():
+        place = ("metrics", str(name))
+        metric = file.parsed(Metric, place, value)
+        for where, message in metric.problems():
+            raise file.refused((*place, *where), message)
+        yield str(name), metric
 
 
-def _refused(
-    path: Path, tree: yaml.Node | None, place: tuple[str | int, ...], message: str
-) -> CatalogueError:
-    line = _line(tree, ("metrics", *place))
-    where = ".".join(str(step) for step in place)
-    return CatalogueError(f"{path}:{line}: {where}: {message}")
+def _rules(file: _File) -> Iterator[tuple[Rule, _Place]]:
+    """The rules of the metrics, and those that stand by themselves and name their metric."""
+    for name, value in file.values.get("metrics", {}).items():
+        for number, each in enumerate(value.get("alerts", [])):
+            place = ("metrics", str(name), "alerts", number)
+            yield file.parsed(Rule, place, {**each, "metric": str(name)}), place
+    for number, each in enumerate(file.values.get("alerts", [])):
+        yield file.parsed(Rule, ("alerts", number), each), ("alerts", number)
 
 
-def _line(node: yaml.Node | None, place: tuple[str | int, ...]) -> int:
+def _check(
+    rule: Rule, file: _File, place: _Place, metrics: dict[str, Metric], names: set[str]
+) -> None:
+    for key, message in rule_problems(rule, metrics):
+        raise file.refused((*place, key), message)
+    for hidden in rule.hides:
+        if hidden not in names:
+            raise file.refused((*place, "hides"), f"no alert has the name {hidden!r}")
+    book = rule.runbook
+    if book is not None and not runbook_is_url(book) and not (file.path.parent / book).is_file():
+        raise file.refused(
+            (*place, "runbook"), f"no file {book!r} beside {file.path.name}, and no https:// either"
+        )
+
+
+def _line(node: yaml.Node | None, place: _Place) -> int:
     """The 1-based line of the deepest node on the way to `place`."""
     line = 1
     for step in place:
