@@ -105,7 +105,7 @@ class Stage1:
             found = [found for found, _ in self._saved]
             source.restore(self.state, Partials.joined(found).newest())
             mark = self._saved[-1][1][self.source]
-            self.state.watermark, self.state.last_offset, self.state.idle = mark
+            self.state.watermark, self.state.last_offset, self.state.idle, _ = mark
         return self._saved[-1:]
 
     def cells(self) -> list[Cell]:

@@ -29,7 +29,7 @@ class _File:
 
     def refused(self, place: _Place, message: str) -> CatalogueError:
         """The error about a place in this file."""
-        where = ".".join(str(step) for step in place)
+        where = ".".join(str(step) for step in place).removeprefix("metrics.")
         return CatalogueError(f"{self.path}:{_line(self.tree, place)}: {where}: {message}")
 
     def parsed(self, model: type[_Model], place: _Place, value: Any) -> _Model:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -21,9 +20,10 @@ from nilo_schemas.results import PARTIALS_TOPIC
 from nilo_schemas.settings import Settings
 from nilo_stream_processors.counters import Counters
 from nilo_stream_processors.engine import partials as arrow
-from nilo_stream_processors.engine.arrays import Ints
+from nilo_stream_processors.engine.merge import Mark
 from nilo_stream_processors.engine.partials import Partials
 from nilo_stream_processors.engine.plan import plan
+from nilo_stream_processors.engine.routes import Routes
 from nilo_stream_processors.engine.source import (
     Bounds,
     SourceState,
@@ -41,6 +41,10 @@ from nilo_stream_processors.refusals import Refusals
 from nilo_stream_processors.statelog import StateLog, Stored
 
 RETRY_SECONDS = 1.0
+# How often stage 2 is told how long a partition has been silent, and how often that is written.
+TICK, KEEP_SILENCE = 5.0, 60.0
+# So much of the time since the last look counts as silence at most.
+LONGEST_LOOK = 5.0
 MARKS = "marks"
 _WHY = {
     Reason.LATE: "its window had closed and the grace was over",
@@ -78,8 +82,12 @@ class Aggregator:
             for topic in catalogue.topics()
         }
         self._states: dict[TP, SourceState] = {}
-        self._moved: dict[TP, float] = {}
-        self._saved: dict[TP, tuple[int, int, bool]] = {}
+        self._silent: dict[TP, float] = {}
+        self._looked = clock()
+        # What stage 2 is told of each partition, and what of it is in the log.
+        self._marks: dict[TP, Mark] = {}
+        self._saved: dict[TP, Mark] = {}
+        self._routes = Routes(catalogue)
         self._outgoing: list[Partials] = []
         self._unsent: set[TP] = set()
         self._taken, self._saved_at = 0, clock()
@@ -134,7 +142,7 @@ class Aggregator:
         stamps = chunk.timestamps()[indexes] * 1000
         refused = aggregate(state, rows, offsets[indexes], stamps, self._bounds)
         state.last_offset = max(state.last_offset, chunk.offset)
-        self._moved[tp] = self._clock()
+        self._silent[tp] = 0.0
         self._taken += len(chunk) - seen
         self._counters.consumed(topic, len(chunk) - seen)
         self._counters.capped(state.capped)
@@ -171,13 +179,17 @@ class Aggregator:
         self._taken, self._saved_at = 0, self._clock()
         self._mark_idle()
         for tp, state in self._states.items():
-            mark = (state.watermark, state.last_offset, state.idle)
-            if self._saved.get(tp) != mark:
-                self._save(tp, state)
-                self._saved[tp] = mark
+            silent = self._silent.get(tp, 0.0) if state.idle else 0.0
+            mark = Mark(state.watermark, state.last_offset, state.idle, _steps(silent, TICK))
+            if self._marks.get(tp) != mark:
+                self._marks[tp] = mark
                 self._unsent.add(tp)
+            kept = mark._replace(silent=_steps(silent, KEEP_SILENCE))
+            if self._saved.get(tp) != kept:
+                self._save(tp, state, kept)
+                self._saved[tp] = kept
 
-    def _save(self, tp: TP, state: SourceState) -> None:
+    def _save(self, tp: TP, state: SourceState, mark: Mark) -> None:
         source = self._source(tp)
         name = "/".join(map(str, source))
         changed = changes(state, source)
@@ -186,12 +198,7 @@ class Aggregator:
         kept = everything(state, source, changed) if snapshot else changed
         # Only now: a cell may have changed and become past since the last commit.
         expire(state, self._bounds.grace)
-        header = {
-            "source": source,
-            "watermark": state.watermark,
-            "last_offset": state.last_offset,
-            "idle": state.idle,
-        }
+        header = {"source": source, "mark": mark, "routes": self._routes.digest}
         batches = [arrow.to_arrow(part) for part in in_parts(kept)]
         self._log.write(tp.partition, name, batches, header, snapshot=snapshot)
 
@@ -202,11 +209,11 @@ class Aggregator:
     def publish(self) -> None:
         """Send what `save` has found: the changed cells, and behind them the marks."""
         changed, self._outgoing = Partials.joined(self._outgoing), []
-        marks = [[*self._source(tp), *self._saved[tp]] for tp in self._unsent if tp in self._saved]
+        marks = [[*self._source(tp), *self._marks[tp]] for tp in self._unsent if tp in self._marks]
         self._unsent.clear()
         if not marks and not len(changed):
             return
-        targets = _targets(changed, self._partitions)
+        targets = self._routes.targets(changed, self._partitions)
         for partition, (*parts, last) in enumerate(for_targets(changed, targets, self._partitions)):
             for part in parts:
                 self._send(partition, part, [])
@@ -217,12 +224,17 @@ class Aggregator:
         self._outbox.send(self._prefix + PARTIALS_TOPIC, None, frame, partition=partition)
 
     def _mark_idle(self) -> None:
-        """Partitions that were read to their end and bring nothing new are idle."""
+        """Partitions that were read to their end and bring nothing new are silent, then idle.
+
+        Silence counts only while we can look: when the broker is away nobody knows what comes.
+        """
         now = self._clock()
+        passed, self._looked = min(now - self._looked, LONGEST_LOOK), now
         for tp, left in self._left().items():
             state = self._state(tp)
-            since = self._moved.setdefault(tp, now)
-            state.idle = state.idle or (not left and now - since >= self._idle_after)
+            silent = 0.0 if left else self._silent.get(tp, 0.0) + passed
+            self._silent[tp] = silent
+            state.idle = state.idle or silent >= self._idle_after
 
     async def _recovered(self) -> None:
         """Rebuild all states from the log: what memory holds beyond it is read again.
@@ -231,7 +243,9 @@ class Aggregator:
         """
         self._states.clear()
         self._saved.clear()
-        self._moved.clear()
+        self._silent.clear()
+        self._marks.clear()
+        self._looked = self._clock()
         self._unsent.clear()
         self._outgoing = []
         for stored in self._log.recovered().values():
@@ -240,17 +254,20 @@ class Aggregator:
 
     def _restore(self, stored: list[Stored]) -> None:
         header = stored[-1].header
-        state = self._state(TP(self._prefix + header["source"][0], header["source"][1]))
+        tp = TP(self._prefix + header["source"][0], header["source"][1])
+        state, mark = self._state(tp), Mark(*header["mark"])
         parts = [(arrow.from_arrow(one.batch), one.last) for one in stored]
-        restore(state, Partials.joined([part for part, _ in parts]).newest())
-        self._outgoing += [part for part, last in parts if last]
-        state.watermark, state.last_offset = header["watermark"], header["last_offset"]
-        state.idle = header["idle"]
+        whole = Partials.joined([part for part, _ in parts]).newest()
+        restore(state, whole)
+        if header.get("routes") == self._routes.digest:
+            self._outgoing += [part for part, last in parts if last]
+        else:
+            # The catalogue sends series elsewhere by now: there nothing is known of them.
+            self._outgoing.append(whole)
+        state.watermark, state.last_offset, state.idle, silent = mark
+        self._silent[tp] = silent / 1e6
 
 
-def _targets(partials: Partials, partitions: int) -> Ints:
-    """The partition of `metrics.partials` that each series of each metric belongs to."""
-    first = {metric: zlib.crc32(metric.encode()) for metric in set(partials.metric.tolist())}
-    begun = map(first.__getitem__, partials.metric.tolist())
-    sums = map(zlib.crc32, map(str.encode, partials.series.tolist()), begun)
-    return np.fromiter(sums, np.int64, len(partials)) % partitions
+def _steps(seconds: float, step: float) -> int:
+    """The whole steps in a time, in microseconds."""
+    return int(seconds // step * step * 1e6)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter as TotalsCounter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
+from nilo_schemas.alerts import Alert
 from nilo_schemas.errors import Reason
 
 SINK = "processors"
@@ -37,6 +38,13 @@ class Counters:
             "nilo_capped_events", "Events counted in __other__ by the cap on series", "metric"
         )
 
+        self._alerts = self._counter(
+            "nilo_alert_transitions", "Transitions of alerts", "rule", "state"
+        )
+        self._capped_alerts = self._counter(
+            "nilo_capped_alerts", "Alerts not begun: their rule has too many", "rule"
+        )
+
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(name, help_text, labels, registry=self._registry)
 
@@ -61,6 +69,16 @@ class Counters:
         """Events of these metrics were counted in `__other__`."""
         for metric, count in rows.items():
             self._capped.labels(metric).inc(count)
+
+    def alerts(self, alerts: Iterable[Alert]) -> None:
+        """Transitions of alerts were found."""
+        for alert in alerts:
+            self._alerts.labels(alert.rule, str(alert.state)).inc()
+
+    def capped_alerts(self, rules: Mapping[str, int]) -> None:
+        """Rules had too many alerts to begin these."""
+        for rule, count in rules.items():
+            self._capped_alerts.labels(rule).inc(count)
 
     def text(self) -> bytes:
         """All counters in Prometheus' text format."""

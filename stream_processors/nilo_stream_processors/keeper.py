@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -86,6 +87,7 @@ class Keeper:
         self._aggregator.store()
         self._merger.store()
         await self._outbox.flush()
+        await asyncio.to_thread(self._merger.add_samples)
         self._aggregator.publish()
         self._merger.publish()
         self._reporter.publish()

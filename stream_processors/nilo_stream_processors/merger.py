@@ -8,6 +8,7 @@ from typing import Any
 
 import faust
 import numpy as np
+import pyarrow as pa
 import pyruhvro
 from faust.types import TP
 
@@ -18,7 +19,9 @@ from nilo_schemas.framing import frame
 from nilo_schemas.registry import Registry
 from nilo_schemas.results import PARTIALS_TOPIC, MetricWindow
 from nilo_schemas.settings import Settings
+from nilo_stream_processors import blobs
 from nilo_stream_processors.aggregator import MARKS
+from nilo_stream_processors.alerting import Alerting
 from nilo_stream_processors.counters import Counters
 from nilo_stream_processors.engine import merged
 from nilo_stream_processors.engine import partials as arrow
@@ -26,6 +29,7 @@ from nilo_stream_processors.engine.merge import (
     Mark,
     MergeState,
     Source,
+    clock,
     forget,
     merge_state,
     publish,
@@ -35,6 +39,7 @@ from nilo_stream_processors.engine.merge import (
 )
 from nilo_stream_processors.engine.merged import Published
 from nilo_stream_processors.engine.partials import Partials
+from nilo_stream_processors.engine.routes import Routes
 from nilo_stream_processors.engine.series import SEPARATOR, labels_of
 from nilo_stream_processors.engine.window_rows import WindowRows
 from nilo_stream_processors.fetch import Chunk
@@ -70,7 +75,9 @@ class Merger:
         self._states: dict[int, MergeState] = {}
         self._offsets: dict[int, int] = {}
         self._saved: dict[int, int] = {}
-        self._outgoing: list[Published] = []
+        self._outgoing: list[tuple[Published, pa.RecordBatch]] = []
+        self._alerting = Alerting(settings, catalogue, registry, outbox=outbox, counters=counters)
+        self._routes = Routes(catalogue)
         self._owed: set[int] = set()
         self._log = StateLog(app, "merges", settings.partitions, outbox)
         self._log.on_recovered(self._recovered)
@@ -126,7 +133,10 @@ class Merger:
             owed = provisional and partition in self._owed
             if offset == self._saved.get(partition) and not owed:
                 continue
-            self._outgoing += publish(state, self._partitions_of, provisional=provisional)
+            due = publish(state, self._partitions_of, provisional=provisional)
+            found = [(windows, merged.to_arrow(windows)) for windows in due]
+            self._alerting.look(partition, found, self._clocks(partition, state))
+            self._outgoing += found
             (self._owed.discard if provisional else self._owed.add)(partition)
             self._save(partition, state, offset)
             self._saved[partition] = offset
@@ -140,10 +150,17 @@ class Merger:
             "offset": offset,
             "marks": [[*source, *mark] for source, mark in state.marks.items()],
             "passed": state.passed,
+            "routes": self._routes.digest,
+            **self._alerting.header(partition),
         }
         batches = [part.to_arrow() for part in in_parts(rows)]
         batches += [arrow.to_arrow(part) for part in in_parts(partials)]
+        batches += self._alerting.stored(partition, all_of_it=snapshot)
         self._log.write(partition, name, batches, header, snapshot=snapshot)
+
+    def _clocks(self, partition: int, state: MergeState) -> dict[str, int]:
+        topics = self._alerting.detection(partition).topics
+        return {topic: clock(state, topic, self._partitions_of(topic)) for topic in topics}
 
     def _partitions_of(self, _topic: str) -> int:
         return self._partitions
@@ -152,17 +169,21 @@ class Merger:
         """Send the state that `save` has made."""
         self._log.send()
 
+    def add_samples(self) -> None:
+        """Look up sample events for the alerts that `save` has found."""
+        self._alerting.add_samples()
+
     def publish(self) -> None:
-        """Send the windows that `save` has found."""
+        """Send the windows and alerts that `save` has found."""
         prefix = frame(self._registry.schema_id(MetricWindow), b"")
-        for windows in self._outgoing:
-            batch = merged.to_arrow(windows)
+        for windows, batch in self._outgoing:
             (bodies,) = pyruhvro.serialize_record_batch(batch, self._contract, 1)
             framed = map(prefix.__add__, bodies.to_pylist())
             self._outbox.send_all(self._windows_topic, zip(_keys(windows), framed, strict=True))
             final = int(windows.final.sum())
             self._counters.windows(final=final, provisional=len(windows) - final)
         self._outgoing = []
+        self._alerting.publish()
 
     async def _recovered(self) -> None:
         """Rebuild all states from the log; partials behind it are read again.
@@ -174,6 +195,7 @@ class Merger:
         self._saved.clear()
         self._owed.clear()
         self._outgoing = []
+        self._alerting.clear()
         for name, kept in self._log.recovered().items():
             self._restore(int(name), kept)
         self.ready = True
@@ -183,20 +205,21 @@ class Merger:
         state.marks.update(_marks(header["marks"]))
         state.passed.update(header["passed"])
         self._offsets[partition] = header["offset"]
-        partials, windows, again = [], [], []
+        partials, windows, again, known = [], [], [], []
         for one in kept:
             if one.batch.schema.names == arrow.SCHEMA.names:
                 partials.append(arrow.from_arrow(one.batch))
+            elif one.batch.schema.names == blobs.SCHEMA.names:
+                known.append((one.batch, one.last))
             else:
                 windows.append(WindowRows.from_arrow(one.batch))
                 again.append(np.full(len(windows[-1]), one.last))
-        restore(
-            state,
-            Partials.joined(partials).newest(),
-            WindowRows.joined(windows),
-            np.concatenate(again),
-            self._grace,
-        )
+        newest = Partials.joined(partials).newest()
+        if header.get("routes") != self._routes.digest:
+            # Stage 1 sends the others to where the catalogue wants them by now.
+            newest = newest.take(self._routes.targets(newest, self._partitions) == partition)
+        restore(state, newest, WindowRows.joined(windows), np.concatenate(again), self._grace)
+        self._alerting.restore(partition, header, known)
 
 
 def _marks(found: list[list[Any]]) -> dict[Source, Mark]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from nilo_stream_processors.engine.merge import Mark
 from tests.rows import LLM, SECOND, START, Row, call, measured
 from tests.stages import Stage1, Stage2, brief
 
@@ -112,7 +113,7 @@ def test_a_mark_alone_wakes_an_idle_source_too() -> None:
     source.feed(call(75, type="llm.stream"))
     merge.take(source.commit())
 
-    assert merge.state.marks[LLM, 0] == (START + 75 * SECOND, 1, False)
+    assert merge.state.marks[LLM, 0] == Mark(START + 75 * SECOND, 1, idle=False)
 
 
 def test_an_older_mark_changes_nothing() -> None:

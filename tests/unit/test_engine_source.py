@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nilo_stream_processors.engine.columns import LONGEST_LABEL, Columns
+from nilo_stream_processors.engine.merge import Mark
 from tests.rows import LLM, SECOND, START, Row, batch_of, call, measured
 from tests.stages import Cell, Stage1
 
@@ -129,7 +130,7 @@ def test_only_what_changed_is_sent_and_the_whole_cell_is() -> None:
         ("a", 1),
         ("b", 2),
     ]
-    assert marks == {(LLM, 0): (START + 12 * SECOND, 3, False)}
+    assert marks == {(LLM, 0): Mark(START + 12 * SECOND, 3, idle=False)}
     assert len(stage.commit()[0]) == 0
 
 

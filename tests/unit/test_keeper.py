@@ -58,7 +58,7 @@ def test_state_is_stored_before_results_are_published(outbox: Outbox) -> None:
     written, notes = write_state(outbox)
 
     assert written
-    assert list(dict.fromkeys(notes)) == ["save", "store", "publish"]
+    assert list(dict.fromkeys(notes)) == ["save", "store", "add_samples", "publish"]
 
 
 def test_nothing_is_stored_while_a_dead_letter_is_missing(outbox: Outbox) -> None:

@@ -26,12 +26,14 @@ SILENT = 2**62
 class Mark(NamedTuple):
     """How far a source partition has come: its watermark in microseconds and its last offset.
 
-    An idle one has nothing on its way: it holds up nobody.
+    An idle one has nothing on its way: it holds up nobody. `silent` says for how long that has been
+    so, in microseconds.
     """
 
     watermark: int
     last_offset: int
     idle: bool
+    silent: int = 0
 
 
 @dataclass
@@ -120,6 +122,19 @@ def watermark(state: MergeState, topic: str, partitions: int) -> int:
     if len(known) < partitions:
         return 0
     return min((mark.watermark for mark in known if not mark.idle), default=SILENT)
+
+
+def clock(state: MergeState, topic: str, partitions: int) -> int:
+    """What time it is for the events of a topic, in microseconds: its watermark.
+
+    While all partitions are idle it goes on from the largest one with their silence, so that
+    silence is seen. It may step back when one of them wakes.
+    """
+    found = watermark(state, topic, partitions)
+    if found != SILENT:
+        return found
+    marks = [mark for (name, _), mark in state.marks.items() if name == topic]
+    return max(mark.watermark for mark in marks) + min(mark.silent for mark in marks)
 
 
 def _watermarks(state: MergeState, partitions_of: Callable[[str], int]) -> dict[str, int]:

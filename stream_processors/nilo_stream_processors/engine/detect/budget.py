@@ -14,17 +14,12 @@ from nilo_schemas.rules import PERIODS, Rule
 from nilo_stream_processors.engine.arrays import Texts
 from nilo_stream_processors.engine.detect.closed import Closed
 from nilo_stream_processors.engine.detect.feed import Step
-from nilo_stream_processors.engine.detect.grouped import (
-    projected,
-    rows_of,
-    sources_of,
-    summed,
-    texts,
-)
+from nilo_stream_processors.engine.detect.grouped import rows_of, sources_of, summed
 from nilo_stream_processors.engine.detect.keyed import Keyed
 from nilo_stream_processors.engine.detect.threshold import unit_of
 from nilo_stream_processors.engine.detect.verdicts import Facts, Stored, Verdicts
 from nilo_stream_processors.engine.detect.wording import told
+from nilo_stream_processors.engine.grouped import projected, texts
 from nilo_stream_processors.engine.plan import microseconds
 
 # A run is over when nothing of it has come for so long.

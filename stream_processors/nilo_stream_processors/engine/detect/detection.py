@@ -85,6 +85,22 @@ class Detection:
                         watcher.judge.forget(series)
                 due[place].forget(gone)
 
+    def take_forgotten(self) -> list[str]:
+        """The fingerprints of alerts that are long over, each told once."""
+        found = []
+        for watcher in self.watchers.values():
+            found += watcher.forgotten
+            watcher.forgotten = []
+        return found
+
+    def take_capped(self) -> dict[str, int]:
+        """By rule, how many alerts were not begun because it has too many; told once."""
+        found = {}
+        for name, watcher in self.watchers.items():
+            if watcher.capped:
+                found[name], watcher.capped = watcher.capped, 0
+        return found
+
     # Rules
 
     def _watcher(self, rule: Rule) -> Watcher:
@@ -121,7 +137,7 @@ class Detection:
 
     def begin_restore(self, header: dict[str, Any]) -> None:
         """Set the clocks; `restore` follows with each part in the order of storing."""
-        for metric, window, clock in header["clocks"]:
+        for metric, window, clock in header.get("clocks", ()):
             if (metric, window) in self._feeds:
                 self._feeds[metric, window].clock = clock
 

@@ -19,11 +19,12 @@ from nilo_schemas.rules import Rule
 from nilo_stream_processors.engine.arrays import Texts
 from nilo_stream_processors.engine.detect.closed import Closed
 from nilo_stream_processors.engine.detect.feed import FORGET, Step
-from nilo_stream_processors.engine.detect.grouped import projected, rows_of, sources_of, texts
+from nilo_stream_processors.engine.detect.grouped import rows_of, sources_of
 from nilo_stream_processors.engine.detect.keyed import Keyed
 from nilo_stream_processors.engine.detect.mixes import Counts, Unlike, joined, shares, unlike
 from nilo_stream_processors.engine.detect.verdicts import Facts, Stored, Verdicts
 from nilo_stream_processors.engine.detect.wording import told
+from nilo_stream_processors.engine.grouped import projected, texts
 
 # How far beyond its usual values the score must lie, and how large the change must be.
 THRESHOLD, LEAST_EFFECT = 5.0, 0.1

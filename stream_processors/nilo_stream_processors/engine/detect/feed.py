@@ -53,7 +53,7 @@ class Feed:
         self.name, self.metric, self.window = name, metric, window
         self.hop, self.length = microseconds(window.hop), microseconds(window.length)
         self.numbers = Numbers()
-        self.clock, self.late, self._cap = 0, 0, cap
+        self.clock, self._cap = 0, cap
         self._seen: Ints = np.zeros((4, self.numbers.capacity), np.int64)
         self._waiting: dict[int, list[Closed]] = {}
         self._dirty: Bools = np.zeros(self.numbers.capacity, np.bool_)
@@ -78,9 +78,7 @@ class Feed:
         closed = Closed.of(batch, self.metric.dimensions)
         for end in np.unique(closed.end).tolist():
             rows = closed.take(np.flatnonzero(closed.end == end))
-            if end <= self.clock:
-                self.late += len(rows)
-            else:
+            if end > self.clock:
                 self._waiting.setdefault(end, []).append(rows)
 
     def next_end(self, now: int) -> int | None:

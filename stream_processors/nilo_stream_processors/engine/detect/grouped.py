@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
 from nilo_schemas.results import SourceRange
 from nilo_stream_processors.engine.arrays import Floats, Ints, Texts
 from nilo_stream_processors.engine.detect.closed import Closed
-from nilo_stream_processors.engine.series import SEPARATOR
-
-
-def projected(series: Texts, dimensions: Sequence[str], kept: Sequence[str]) -> Texts:
-    """The texts of series with only some of their labels, in the order of `kept`."""
-    if list(dimensions) == list(kept):
-        return series
-    places = [dimensions.index(name) for name in kept]
-    split = [text.split(SEPARATOR) for text in series.tolist()]
-    return texts([SEPARATOR.join([labels[place] for place in places]) for labels in split])
 
 
 def summed(keys: Texts, values: Floats) -> dict[str, float]:
@@ -28,13 +18,6 @@ def summed(keys: Texts, values: Floats) -> dict[str, float]:
     for key, value in zip(keys.tolist(), np.nan_to_num(values).tolist(), strict=True):
         found.setdefault(key, []).append(value)
     return {key: math.fsum(parts) for key, parts in found.items()}
-
-
-def texts(names: Sequence[str]) -> Texts:
-    """Texts as an array."""
-    found: Texts = np.empty(len(names), np.object_)
-    found[:] = names
-    return found
 
 
 def rows_of(keys: Texts, key: str) -> Ints:

@@ -13,15 +13,10 @@ from nilo_schemas.rules import Rule, parse_condition
 from nilo_stream_processors.engine.arrays import Bools, Floats
 from nilo_stream_processors.engine.detect.closed import Closed
 from nilo_stream_processors.engine.detect.feed import Step
-from nilo_stream_processors.engine.detect.grouped import (
-    projected,
-    rows_of,
-    sources_of,
-    summed,
-    texts,
-)
+from nilo_stream_processors.engine.detect.grouped import rows_of, sources_of, summed
 from nilo_stream_processors.engine.detect.verdicts import Facts, Stateless, Verdicts, compared
 from nilo_stream_processors.engine.detect.wording import told
+from nilo_stream_processors.engine.grouped import projected, texts
 
 
 class Ratio(Stateless):

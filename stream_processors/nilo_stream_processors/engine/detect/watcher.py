@@ -64,6 +64,8 @@ class Watcher:
         self.alerts: dict[str, Tracked] = {}
         self._changed: set[str] = set()
         self.capped = 0
+        # The fingerprints of alerts of which nothing need be known any more, until they are taken.
+        self.forgotten: list[str] = []
 
     def look(self, step: Step, others: Callable[[str], Closed]) -> Iterator[Alert]:
         """What the windows of a moment make of the alerts, in the order of their keys."""
@@ -112,6 +114,8 @@ class Watcher:
         if tracked.life.is_over(step.end, self.feed.hop):
             del self.alerts[key]
             self._changed.add(key)
+            if tracked.alert:
+                self.forgotten.append(tracked.alert.fingerprint)
         elif tracked.life.to_json() != before:
             self._changed.add(key)
 

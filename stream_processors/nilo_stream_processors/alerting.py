@@ -1,0 +1,146 @@
+"""Stage 3: the final windows of a partition become transitions of alerts, on `alerts`.
+
+It is part of stage 2: rules look at windows where these close, and what they learn is written with
+the state of that partition, in one generation. So an alert is as exact as the windows, and moves
+with the partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from nilo_schemas.alerts import STATE_TOPIC, Alert
+from nilo_schemas.catalogue import Catalogue
+from nilo_schemas.codec import encode
+from nilo_schemas.registry import Registry
+from nilo_schemas.settings import Settings
+from nilo_stream_processors.blobs import Named, packed, unpacked
+from nilo_stream_processors.counters import Counters
+from nilo_stream_processors.engine.detect.detection import Detection
+from nilo_stream_processors.engine.merged import Published
+from nilo_stream_processors.outbox import Outbox
+from nilo_stream_processors.samples import Samples
+
+_OUTGOING = "outgoing"
+
+
+@dataclass
+class Outgoing:
+    """What a generation says: transitions, and the fingerprints that are forgotten."""
+
+    alerts: list[Alert] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
+
+    def stored(self) -> Iterator[Named]:
+        """It as a part of the state: the worker may die before it is published."""
+        told = [alert.model_dump_json() for alert in self.alerts]
+        if told:
+            yield f"{_OUTGOING}|alerts", pa.RecordBatch.from_pydict({"alert": told})
+        if self.forgotten:
+            gone = pa.RecordBatch.from_pydict({"fingerprint": self.forgotten})
+            yield f"{_OUTGOING}|forgotten", gone
+
+    def restore(self, name: str, batch: pa.RecordBatch) -> None:
+        """Put back what was stored."""
+        if name.endswith("|alerts"):
+            told = batch["alert"].to_pylist()
+            self.alerts += [Alert.model_validate_json(text) for text in told]
+        else:
+            self.forgotten += batch["fingerprint"].to_pylist()
+
+
+class Alerting:
+    """The rules at work on the partitions that this worker owns."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalogue: Catalogue,
+        registry: Registry,
+        *,
+        outbox: Outbox,
+        counters: Counters,
+    ) -> None:
+        self._catalogue, self._cap, self._registry = catalogue, settings.series_cap, registry
+        self._outbox, self._counters = outbox, counters
+        self._topic = settings.topic_prefix + Alert.kafka_topic
+        self._state_topic = settings.topic_prefix + STATE_TOPIC
+        self._samples = Samples(settings)
+        self._detections: dict[int, Detection] = {}
+        self._outgoing: dict[int, Outgoing] = {}
+
+    def clear(self) -> None:
+        """Forget all partitions: their state is to be recovered."""
+        self._detections.clear()
+        self._outgoing.clear()
+
+    def detection(self, partition: int) -> Detection:
+        """The rules at work on a partition."""
+        if partition not in self._detections:
+            self._detections[partition] = Detection(self._catalogue, self._cap)
+        return self._detections[partition]
+
+    def look(
+        self,
+        partition: int,
+        published: Iterable[tuple[Published, pa.RecordBatch]],
+        clocks: dict[str, int],
+    ) -> None:
+        """Look at the windows that are published now, up to the clock of each topic."""
+        detection = self.detection(partition)
+        for windows, batch in published:
+            if windows.final.any() and detection.wants(windows.name, windows.window):
+                final = batch if windows.final.all() else batch.filter(pa.array(windows.final))
+                detection.add(windows.name, windows.window, final)
+        alerts = [
+            alert for topic in detection.topics for alert in detection.advance(topic, clocks[topic])
+        ]
+        self._outgoing[partition] = Outgoing(alerts, detection.take_forgotten())
+        self._counters.alerts(alerts)
+        self._counters.capped_alerts(detection.take_capped())
+
+    def stored(self, partition: int, *, all_of_it: bool) -> Iterator[pa.RecordBatch]:
+        """What to keep of a partition: what the rules know, and what is to be published."""
+        outgoing = self._outgoing.get(partition, Outgoing())
+        detection = self.detection(partition)
+        yield from packed([*detection.stored(all_of_it=all_of_it), *outgoing.stored()])
+
+    def header(self, partition: int) -> dict[str, Any]:
+        """How far the rules are: goes with the state."""
+        return self.detection(partition).header()
+
+    def restore(
+        self, partition: int, header: dict[str, Any], parts: Iterable[tuple[pa.RecordBatch, bool]]
+    ) -> None:
+        """Put back the state of a partition; what its last generation said is said once more."""
+        detection, outgoing = self.detection(partition), Outgoing()
+        detection.begin_restore(header)
+        for batch, last in parts:
+            for name, each in unpacked(batch):
+                if not name.startswith(_OUTGOING):
+                    detection.restore(name, each)
+                elif last:
+                    outgoing.restore(name, each)
+        self._outgoing[partition] = outgoing
+
+    def add_samples(self) -> None:
+        """Look up ids of events that show what alerts are about; takes a second or two at most."""
+        for outgoing in self._outgoing.values():
+            outgoing.alerts = self._samples.added(outgoing.alerts)
+
+    def publish(self) -> None:
+        """Send the transitions, and to the compacted topic what the alerts are now."""
+        for outgoing in self._outgoing.values():
+            schema_id = self._registry.schema_id(Alert) if outgoing.alerts else 0
+            sent = [
+                (alert.fingerprint.encode(), encode(alert, schema_id)) for alert in outgoing.alerts
+            ]
+            self._outbox.send_all(self._topic, sent)
+            self._outbox.send_all(self._state_topic, sent)
+            for fingerprint in outgoing.forgotten:
+                self._outbox.send(self._state_topic, fingerprint.encode(), None)
+        self._outgoing.clear()
