@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nilo_schemas.envelope import uuid7
 from nilo_schemas.fields import Count, Name, Text, Time
@@ -98,13 +99,23 @@ class Alert(Record):
 class Matcher(Part):
     """A condition on one label of an alert, as Alertmanager has it.
 
-    `alertname`, `severity` and `metric` are labels as well.
+    `alertname`, `severity` and `metric` are labels as well. Raises ValueError for a value that is
+    to be a regular expression and is none.
     """
 
     name: Name
     value: Text
     is_regex: bool = False
     is_equal: bool = True
+
+    @model_validator(mode="after")
+    def _compiles(self) -> Self:
+        if self.is_regex:
+            try:
+                re.compile(self.value)
+            except re.error as error:
+                raise ValueError(f"{self.value!r} is no regular expression: {error}") from None
+        return self
 
 
 class Silence(Record):

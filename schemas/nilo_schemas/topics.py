@@ -111,10 +111,10 @@ def create_topics(settings: Settings) -> Iterator[Made]:
         yield Made(spec, spec in missing, _set_right(admin, spec) if older else {})
 
 
-def existing_topics(admin: AdminClient) -> dict[str, int]:
+def existing_topics(admin: AdminClient, timeout: float = ADMIN_TIMEOUT) -> dict[str, int]:
     """The topics of the cluster and their numbers of partitions; raises UnreachableError."""
     try:
-        metadata = admin.list_topics(timeout=ADMIN_TIMEOUT)
+        metadata = admin.list_topics(timeout=timeout)
     except KafkaException as error:
         raise UnreachableError(
             f"no broker answers ({error.args[0].str()}); `nilo status` shows what runs"
