@@ -10,10 +10,11 @@ from confluent_kafka import Producer
 
 from nilo_schemas.alerts import ACTIVE, STATE_TOPIC, Alert, AlertState, Silence, fingerprint_of
 from nilo_schemas.clients import kafka_config
-from nilo_schemas.codec import encode
+from nilo_schemas.codec import decode, encode
 from nilo_schemas.registry import Registry
 from nilo_schemas.results import SourceRange
 from nilo_schemas.settings import Settings
+from tests.integration.windows import read_topic
 
 BEGUN = datetime(2025, 6, 1, 12, tzinfo=UTC)
 PUBLISHED = Alert.kafka_topic, STATE_TOPIC
@@ -78,3 +79,10 @@ def _produce(settings: Settings, topic: str, values: Iterable[tuple[str, bytes |
     for key, value in values:
         producer.produce(settings.topic_prefix + topic, value, key)
     assert producer.flush(60) == 0
+
+
+def published(settings: Settings) -> list[Alert]:
+    """Every transition on `alerts` now, in event time; one that was sent again comes again."""
+    schema = Registry(settings).schema
+    found = [decode(each.value(), Alert, schema) for each in read_topic(settings, "alerts")]
+    return sorted(found, key=lambda alert: (alert.time, alert.rule, alert.id))
