@@ -230,3 +230,34 @@ def test_a_withdrawn_session_says_nothing() -> None:
     gone = window(0, count=0, window_end=window(1).window_end, mean=None)
     gone = gone.model_copy(update={"window": "session 5m"})
     assert stage.feed([gone], until=9) == []
+
+
+def test_a_series_that_was_silent_for_a_day_is_taken_to_be_gone() -> None:
+    stage = Detecting(catalogue({"no_data": "5m"}))
+    stage.feed([window(0)])
+
+    # nobody looks in between: it is all found at once, at the times at which it was so
+    alerts = stage.feed([], until=10 * 1440)
+
+    assert told(alerts) == [(6, "Rule", "firing"), (1446, "Rule", "resolved")]
+    assert "taken to be gone" in alerts[1].reason
+    assert told(stage.feed([window(10 * 1440)], until=10 * 1440 + 6)) == [
+        (10 * 1440 + 6, "Rule", "firing")
+    ]
+
+
+def test_a_long_silence_is_told_as_it_would_have_been_minute_by_minute() -> None:
+    rules = [
+        {"name": "Slow", "when": "mean > 2s"},
+        {"name": "Few", "when": "count < 5", "for": "2 windows"},
+        {"name": "Silent", "no_data": "5m"},
+    ]
+    found = []
+    for looks in ([4 * 1440], range(1, 4 * 1440 + 1)):
+        stage = Detecting(catalogue(*rules))
+        alerts = stage.feed([window(0, mean=3)])
+        for minute in looks:
+            alerts += stage.feed([], until=minute)
+        found.append([alert.model_dump() for alert in alerts])
+    assert found[0] == found[1]
+    assert len(found[0]) > 5
