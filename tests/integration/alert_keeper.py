@@ -12,17 +12,12 @@ from nilo_schemas.settings import Settings
 
 
 def keep(settings: Settings, file: Path, started: Any) -> None:
-    """Handle alerts for ever; `started` is set when the first one comes.
-
-    `handled` has every alert once by its idempotency key, `seen` every time that one came.
-    """
+    """Handle alerts for ever; `started` is set when the first one comes."""
     with (
         closing(sqlite3.connect(file, isolation_level=None)) as store,
         AlertConsumer("keeper", start="beginning", instance="1", settings=settings) as alerts,
     ):
         store.execute("CREATE TABLE IF NOT EXISTS handled (id TEXT PRIMARY KEY)")
-        store.execute("CREATE TABLE IF NOT EXISTS seen (id TEXT)")
         for alert in alerts:
             started.set()
-            store.execute("INSERT INTO seen VALUES (?)", (alert.id,))
             store.execute("INSERT OR IGNORE INTO handled VALUES (?)", (alert.id,))

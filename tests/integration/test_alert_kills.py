@@ -1,12 +1,8 @@
-"""An AlertConsumer that is killed at random moments: no alert is lost, and none counts twice.
-
-`NILO_TEST_KILLS=50` is the long form.
-"""
+"""An AlertConsumer that is killed at random moments: no alert is lost, and none counts twice."""
 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import random
 import sqlite3
 from contextlib import closing
@@ -22,7 +18,7 @@ from tests.integration.alert_keeper import keep
 from tests.integration.programs import wait_for
 
 pytestmark = pytest.mark.integration
-KILLS = int(os.environ.get("NILO_TEST_KILLS", "8"))
+KILLS = 50
 ALERTS = 40  # before each kill
 LONGEST = 0.3  # seconds that a start lives beyond its first alert
 
@@ -63,8 +59,4 @@ def test_a_killed_consumer_handles_every_alert_and_by_its_id_once(
     process.kill()
     process.join(60)
 
-    with closing(sqlite3.connect(file)) as store:
-        seen = [row[0] for row in store.execute("SELECT id FROM seen")]
     assert sorted(handled(file)) == sorted(wanted), f"seed {seed}"
-    assert len(seen) >= len(wanted)
-    print(f"{KILLS} kills: {len(wanted)} alerts came {len(seen)} times")
