@@ -141,7 +141,7 @@ def _check_condition(rule: Rule, metric: Metric, metrics: Mapping[str, Metric]) 
     else:
         bound_of(condition, metric)
     if rule.kind == "ratio":
-        _check_ratio(condition, metric, metrics)
+        _check_ratio(rule, metric, metrics)
     if rule.kind == "budget":
         _check_budget(condition)
     if rule.clear is not None:
@@ -165,12 +165,15 @@ def _check_change(rule: Rule, metric: Metric, condition: Condition) -> None:
         )
 
 
-def _check_ratio(condition: Condition, metric: Metric, metrics: Mapping[str, Metric]) -> None:
+def _check_ratio(rule: Rule, metric: Metric, metrics: Mapping[str, Metric]) -> None:
+    condition, window = rule.condition(), rule_window(rule, metric).text
     other = metrics.get(condition.other or "")
     if other is None:
         raise ValueError(f"unknown metric {condition.other!r}")
     if other.event != metric.event:
         raise ValueError(f"{condition.other} is of {other.event}: both must be of one family")
+    if window not in [each.text for each in other.resolutions()]:
+        raise ValueError(f"{condition.other} has no window {window!r}; choose one that both have")
     _known_aggregate(condition.divisor or "", other)
     for aggregate in (condition.aggregate, condition.divisor):
         if aggregate not in SUMMABLE:

@@ -62,6 +62,7 @@ def write(folder: Path, rule: str, file: str = "own.yaml") -> Path:
         ("change: mean > 50%, over: 1d", "must be 1 to 200 windows"),
         ("ratio: count / own.nothing.count > 1%", "unknown metric 'own.nothing'"),
         ("ratio: count / own.chats.count > 1%", "must be of one family"),
+        ("ratio: count / llm.retries.count > 1%, window: 10s", "choose one that both have"),
         ("ratio: mean / llm.calls.count > 1%", "does not add up"),
         ("ratio: count > 1%", "a ratio is written"),
         ("budget: count > 5", "a budget is written"),
