@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
+from nilo_consumers.alerts.exposed import AlertsCollector
 from nilo_consumers.asking import Work, asking
 from nilo_consumers.delta import DeltaSink
 from nilo_consumers.errors import UnknownSinkError
@@ -99,6 +100,8 @@ def _sink(name: str, settings: Settings, metrics: SinkMetrics) -> tuple[Sink, li
     metrics.registry.register(collector)
     if name == "pushgateway":
         return PushgatewaySink(settings, collector, metrics.registry), []
-    lag = LagCollector(settings)
+    lag, alerts = LagCollector(settings), AlertsCollector(settings)
     metrics.show_all_groups(lag)
-    return PrometheusSink(collector), [lag.measure, Exemplars(settings, collector).read]
+    metrics.registry.register(alerts)
+    exemplars = Exemplars(settings, collector)
+    return PrometheusSink(collector), [alerts.read, lag.measure, exemplars.read]
