@@ -14,18 +14,19 @@ Problems = Iterator[tuple[str, str]]
 # How many of the metric's unit, or of one, the units of a bound are.
 _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
+_SHARE = {"%": 0.01}
 _UNITS = {
     "seconds": _SECONDS,
     "bytes": _BYTES,
     "dollars": {"$": 1.0, "dollars": 1.0},
     "percent": {"%": 1.0},
+    "share": _SHARE,
 }
 _OF_VALUES = {"sum", "min", "max", "mean"}
 _ALWAYS = {"count", "rate"}
 # The long window of a burn rate is kept in so many pieces; five of them are the short one.
 BURN_BUCKETS = 60
 SUMMABLE = {"count", "errors", "sum"}
-_SHARE = {"%": 0.01}
 # Values that a rule holds for each series, at most.
 LONGEST_LOOK_BACK = 200
 
