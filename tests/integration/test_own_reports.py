@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from nilo_deploy import start_server, stop_server
+from nilo_producers import Counts, DeliveryError, Producer
 from nilo_schemas.codec import decode
-from nilo_schemas.families import SystemEvent
+from nilo_schemas.families import LlmEvent, SystemEvent
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
 from tests.integration.conformance.tables import Postgres
@@ -85,3 +87,81 @@ def test_a_sink_that_stores_its_own_reports_falls_silent(talking: Settings) -> N
 def count(settings: Settings) -> int:
     """How many reports there are."""
     return len(list(own_reports(settings)))
+
+
+def call() -> LlmEvent:
+    return LlmEvent(type="llm.call", source="shop")
+
+
+def polled(producer: Producer) -> Producer:
+    """A producer after it took in what has come."""
+    producer.poll(0.1)
+    return producer
+
+
+def measured(settings: Settings, measure: str) -> list[SystemEvent]:
+    """What producers said, in the order of time."""
+    found = [each for each in own_reports(settings) if each.attributes.get("measure") == measure]
+    assert {(event.component, event.subject) for event in found} <= {("producer", "shop")}
+    return sorted(found, key=lambda event: event.time)
+
+
+def test_a_producer_tells_of_drops_and_of_its_full_queue_once_the_broker_is_back(
+    own_stack: Settings,
+) -> None:
+    talking = own_stack.model_copy(update={"report_every": 0.2})
+    dropping = Producer(talking, delivery_timeout=1)
+    filling = Producer(talking, queue_size=100)
+    for producer in (dropping, filling):
+        producer.emit(call())
+        assert producer.flush() == 0
+    stop_server(own_stack.home, "kafka-1")
+    for _ in range(5):
+        dropping.emit(call())
+    wait_for("failures", lambda: polled(dropping).counts.failed == 5)
+    for _ in range(60):
+        filling.emit(call())
+    # Reports come until one place is left, and leave that to an event.
+    wait_for("reports", lambda: polled(filling).queue_fill == 0.99)
+    for _ in range(10):
+        assert polled(filling).queue_fill == 0.99
+    filling.emit(call())
+    assert filling.queue_fill == 1.0
+    start_server(own_stack.home, "kafka-1")
+    assert filling.flush() == 0
+    wait_for("the last report", lambda: polled(filling) and last_fill(talking) < 0.5)
+    wait_for("drops", lambda: polled(dropping) and measured(talking, "dropped"))
+
+    drops = measured(talking, "dropped")
+    assert [(event.sample_rate, event.attributes["topic"]) for event in drops] == [
+        (5, "events.llm")
+    ]
+    fills = [event.fill or 0.0 for event in measured(talking, "queue_fill")]
+    assert 0.5 <= fills[0] <= max(fills) < 1
+    assert filling.counts == Counts(delivered=62, failed=0, queued=0)
+    filling.close()
+
+
+def last_fill(settings: Settings) -> float:
+    """What a producer said of its queue last."""
+    fills = measured(settings, "queue_fill")
+    return 1.0 if not fills else (fills[-1].fill or 0.0)
+
+
+def test_a_producer_tells_of_what_it_refused(settings: Settings) -> None:
+    with Producer(settings.model_copy(update={"report_every": 0.1})) as producer:
+        with pytest.raises(DeliveryError):
+            producer.emit(SystemEvent(type="log.record", source="shop", message="x" * 2_000_000))
+        assert producer.queue_fill == 0
+
+    (event,) = measured(settings, "dropped")
+    assert (event.sample_rate, event.attributes["topic"]) == (1, "events.system")
+
+
+def test_a_producer_that_is_told_to_be_silent_is(settings: Settings) -> None:
+    producer = Producer(settings)
+    with pytest.raises(DeliveryError):
+        producer.emit(SystemEvent(type="log.record", source="shop", message="x" * 2_000_000))
+    producer.close()
+
+    assert list(own_reports(settings)) == []
