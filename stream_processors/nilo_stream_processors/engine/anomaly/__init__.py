@@ -1,0 +1,12 @@
+"""Anomalies of series of windows: one streaming detector, one configuration for everything."""
+
+from nilo_stream_processors.engine.anomaly.detectors import (
+    THRESHOLD,
+    WARM_UP,
+    Detectors,
+    Judged,
+    ValueRefused,
+)
+from nilo_stream_processors.engine.anomaly.shapes import Shape, phrase
+
+__all__ = ["THRESHOLD", "WARM_UP", "Detectors", "Judged", "Shape", "ValueRefused", "phrase"]
