@@ -54,7 +54,7 @@ def write(folder: Path, rule: str, file: str = "own.yaml") -> Path:
         ("when: p95 > 2s, clear: p95 < 3s", "on the other side"),
         ("when: p95 > 2s, clear: mean < 1s", "same aggregate"),
         ("when: p95 > 2s, clear: p95 > 1s", "on the other side"),
-        ("when: mean > 2s, equal: [colour]", "'colour' is no dimension of own.duration"),
+        ("when: mean > 2s, equal: [colour]", "'colour' is no label of OwnRule"),
         ("when: mean > 2s, hides: [Nobody]", "no alert has the name 'Nobody'"),
         ("when: mean > 2s, runbook: runbooks/gone.md", "no file 'runbooks/gone.md'"),
         ("change: mean > 50, over: 5m", "a change is a share"),
