@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from nilo_cli import (
+    alerts,
     audit,
     bench,
     config,
@@ -63,6 +64,7 @@ for group, name in (
     (topics, "topics"),
     (schemas, "schemas"),
     (metrics, "metrics"),
+    (alerts, "alerts"),
     (audit, "audit"),
     (lakes, "lake"),
     (tiers, "tiers"),

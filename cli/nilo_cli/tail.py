@@ -71,15 +71,16 @@ def tail(
     if form is not None:
         check_format(form)
     settings = settings_of(ctx)
-    seen = _seen(settings, topic, span, partition=partition, exit_at_end=exit_at_end)
+    seen = seen_of(settings, topic, span, partition=partition, exit_at_end=exit_at_end)
     write = _writer(form, as_json)
     for each in islice(seen, count):
         write(each)
 
 
-def _seen(
+def seen_of(
     settings: Settings, topic: str, span: Span, *, partition: int | None, exit_at_end: bool
 ) -> Iterator[Seen]:
+    """The messages of a topic with what they hold; raises as `tail_read.read` does."""
     from nilo_cli.tail_format import Seen
     from nilo_cli.tail_read import read
     from nilo_schemas.errors import DecodeError
@@ -135,7 +136,7 @@ def _writer(form: str | None, json_asked: bool) -> Callable[[Seen], None]:
         return lambda seen: _write(tail_format.formatted(form, seen))
     if wants_json(json_asked):
         return lambda seen: print_json(tail_format.as_json(seen))
-    return _line_writer()
+    return line_writer()
 
 
 def _write(text: str) -> None:
@@ -143,7 +144,8 @@ def _write(text: str) -> None:
     sys.stdout.flush()
 
 
-def _line_writer() -> Callable[[Seen], None]:
+def line_writer() -> Callable[[Seen], None]:
+    """Writes each message as lines for people."""
     from rich.text import Text
 
     from nilo_cli.tail_format import lines

@@ -15,12 +15,14 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, Me
 from nilo_cli.errors import UsageError
 from nilo_cli.output import printable
 from nilo_cli.tail_partials import Frame, frame_lines
+from nilo_schemas.alerts import Alert
 from nilo_schemas.envelope import Event
 from nilo_schemas.errors import DecodeError
 from nilo_schemas.record import Record
 from nilo_schemas.results import MetricWindow
 
 STYLES = {"DEBUG": "dim", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
+_STATE_STYLES = {("critical", True): "bold red", ("warning", True): "yellow"}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 _PART = re.compile(r"%(.)|\\(.)", re.DOTALL)
 _TIMES = {TIMESTAMP_CREATE_TIME: "create", TIMESTAMP_LOG_APPEND_TIME: "logappend"}
@@ -151,6 +153,8 @@ def _line_of(message: Message, record: Record | DecodeError) -> tuple[str, str]:
         return _event_line(record), STYLES.get(record.severity.value, "")
     if isinstance(record, MetricWindow):
         return _window_line(record), "" if record.final else "dim"
+    if isinstance(record, Alert):
+        return _alert_line(record), _STATE_STYLES.get((record.severity, record.active), "")
     return record.model_dump_json(exclude_none=True), ""
 
 
@@ -183,6 +187,13 @@ def _window_line(window: MetricWindow) -> str:
     state = "final" if window.final else "so far"
     dimensions = _pairs(window.dimensions.items())
     return f"{span}  {window.metric}  {dimensions}  {told}  {state}"
+
+
+def _alert_line(alert: Alert) -> str:
+    state = f"{alert.state}  {alert.severity}"
+    owner = f"  acknowledged by {alert.acknowledged_by}" if alert.acknowledged_by else ""
+    about = f"{alert.rule}  {_pairs(alert.labels.items())}  {alert.summary}"
+    return f"{_clock(alert.time)}  {state}  {alert.fingerprint}  {about}{owner}"
 
 
 def _pairs(items: Iterable[tuple[str, Any]]) -> str:

@@ -1,10 +1,13 @@
-"""The consumers: sinks that write the topics into PostgreSQL, Parquet and Prometheus."""
+"""The consumers: sinks that write the topics into stores, and alerts for your own code."""
 
 from nilo_consumers.extras import require
 
 require()
 
-from nilo_consumers.errors import (  # noqa: E402  the packages are there only from here on
+from nilo_consumers.alerts.consumer import (  # noqa: E402  the packages are there only from here on
+    AlertConsumer,
+)
+from nilo_consumers.errors import (  # noqa: E402
     AddressTakenError,
     BrokerRefusedError,
     MissingExtraError,
@@ -27,6 +30,7 @@ from nilo_consumers.run import SINKS, run_sink  # noqa: E402
 __all__ = [
     "SINKS",
     "AddressTakenError",
+    "AlertConsumer",
     "BrokerRefusedError",
     "MissingExtraError",
     "RowsRefusedError",

@@ -14,11 +14,12 @@ from nilo_schemas.errors import Reason, UnreachableError
 from nilo_schemas.settings import Settings
 
 DELIVERY_LIMIT = 30.0  # seconds
+_READ = (Reason.REFUSED, Reason.FAILED)  # what was wrong with these was not how they are written
 _LARGEST = 64 * 1024 * 1024  # bytes; the broker's own limit decides, not the client's
 
 
 class DeadLetters:
-    """Produces dead letters of one sink and waits until the broker has each of them."""
+    """Produces dead letters of one consumer and waits until the broker has each of them."""
 
     def __init__(self, settings: Settings, connector: str) -> None:
         self._prefix, self._connector = settings.topic_prefix, connector
@@ -41,7 +42,7 @@ class DeadLetters:
             self._producer.purge()
             why = failed[0].str() if failed else "no answer"
             raise UnreachableError(
-                f"dead letters of sink {self._connector} were not taken ({why}); "
+                f"dead letters of {self._connector} were not taken ({why}); "
                 "see that the dlq.* topics exist: `nilo topics create`"
             )
 
@@ -73,7 +74,7 @@ class DeadLetters:
             partition=letter.partition,
             offset=letter.offset,
             connector=self._connector,
-            stage="TASK_PUT" if letter.reason is Reason.REFUSED else "VALUE_CONVERTER",
+            stage="TASK_PUT" if letter.reason in _READ else "VALUE_CONVERTER",
             reason=letter.reason,
             detail=letter.detail + note,
         )

@@ -22,7 +22,7 @@ TopicPart = tuple[str, int]
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A message that did not decode or that a store refused, where it came from, and why.
+    """A message that did not decode or that was refused in use, where it came from, and why.
 
     `message` None: it could not be read once more.
     """

@@ -4,7 +4,7 @@ NiloError (nilo_schemas)
 ├── MissingExtraError          a package of the extra `consumers` is not installed
 ├── UnknownSinkError           no sink has this name
 ├── AddressTakenError          /metrics cannot listen where it was told to
-├── BrokerRefusedError         Kafka refuses this sink (rights, or a fatal error of the client)
+├── BrokerRefusedError         Kafka refuses this consumer (rights, or a fatal error of the client)
 └── StoreError                 a store did not take a batch
     ├── StoreUnavailableError  it does not answer or is full (transient: the runner tries again)
     ├── StoreRefusedError      it refuses the table or us (terminal: the sink stops)
@@ -31,7 +31,7 @@ class AddressTakenError(NiloError):
 
 
 class BrokerRefusedError(NiloError):
-    """Kafka refuses this sink; trying again would not help."""
+    """Kafka refuses this consumer; trying again would not help."""
 
 
 class StoreError(NiloError):

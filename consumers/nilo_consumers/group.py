@@ -1,4 +1,4 @@
-"""The consumer group of a sink: its name, its configuration, and what is fatal to it."""
+"""Consumer groups: their names, their configuration, and what is fatal to a member."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def group_id(settings: Settings, sink: str) -> str:
     return f"{settings.topic_prefix}nilo-sink-{sink}"
 
 
-def consumer_config(settings: Settings, sink: str) -> dict[str, Any]:
-    """The consumer's configuration: the store says where to start, so nothing is automatic."""
+def consumer_config(settings: Settings, group: str) -> dict[str, Any]:
+    """The configuration of a group's consumer: we say where to start, so nothing is automatic."""
     return kafka_config(
         settings,
-        group_id=group_id(settings, sink),
+        group_id=group,
         enable_auto_commit=False,
         enable_auto_offset_store=False,
         auto_offset_reset="earliest",
@@ -55,7 +55,8 @@ def committed(settings: Settings, sink: str, parts: Collection[TopicPart]) -> Of
         UnreachableError: the brokers do not answer.
     """
     wanted = [TopicPartition(*part) for part in parts]
-    consumer = Consumer(consumer_config(settings, sink))  # asks only: it never joins the group
+    # It asks only, and never joins the group.
+    consumer = Consumer(consumer_config(settings, group_id(settings, sink)))
     try:
         found = consumer.committed(wanted, timeout=LIMIT)
     except KafkaException as error:
@@ -67,4 +68,4 @@ def committed(settings: Settings, sink: str, parts: Collection[TopicPart]) -> Of
 
 def refused(error: KafkaError) -> BrokerRefusedError:
     """What a Kafka error that trying again does not cure becomes."""
-    return BrokerRefusedError(f"Kafka refuses this sink: {error.str()} ({error.name()})")
+    return BrokerRefusedError(f"Kafka refuses this consumer: {error.str()} ({error.name()})")

@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 from psycopg import sql
 
 from nilo_consumers.postgres_migrations import lock
-from nilo_consumers.tables import WINDOWS, default_partition, table_name, time_column
+from nilo_consumers.tables import default_partition, table_name, time_column
 from nilo_consumers.tiers.policy import days_in_tier
-from nilo_schemas.families import families
+from nilo_schemas.contracts import stored_records
 from nilo_schemas.settings import Settings
 
 DAYS_AHEAD = 3
@@ -55,7 +55,7 @@ def topics_of(connection: psycopg.Connection, schema: str) -> list[str]:
         "SELECT relname FROM pg_class WHERE relkind = 'p' AND relnamespace = to_regnamespace(%s)"
     )
     there = {name for (name,) in connection.execute(names, [_quoted(connection, schema)])}
-    return [topic for topic in (*families(), WINDOWS) if table_name(topic) in there]
+    return [topic for topic in stored_records() if table_name(topic) in there]
 
 
 def partitions(connection: psycopg.Connection, schema: str, topic: str) -> list[Partition]:

@@ -24,11 +24,11 @@ from nilo_consumers.server import serving
 from nilo_consumers.sink import Sink
 from nilo_consumers.sqlite import SqliteSink
 from nilo_consumers.tables import WINDOWS
-from nilo_schemas.families import families
+from nilo_schemas.contracts import stored_records
 from nilo_schemas.settings import Settings
 
 SINKS = ("postgres", "parquet", "sqlite", "prometheus", "influx", "pushgateway")
-_OF_EVENTS = ("postgres", "parquet", "sqlite")  # the others take the windows only
+_OF_STORES = ("postgres", "parquet", "sqlite")  # the others take the windows only
 PROMETHEUS_PORT = 9464
 
 
@@ -48,8 +48,8 @@ def run_sink(
         name: one of SINKS.
         settings: where Kafka, the registry and the store are.
         stop: set it (from a signal handler, say) to stop in good order.
-        topics: topics without prefix (default: the windows; for `postgres` and `parquet` every
-            family as well).
+        topics: topics without prefix (default: the windows; for `postgres`, `parquet` and
+            `sqlite` the alerts and every event family as well).
         metrics_host: where /metrics and /health listen.
         metrics_port: their port; 0 takes a free one, None means no server, but for `prometheus`
             9464.
@@ -82,7 +82,7 @@ def run_sink(
 
 
 def _topics(name: str) -> list[str]:
-    return [*families(), WINDOWS] if name in _OF_EVENTS else [WINDOWS]
+    return list(stored_records()) if name in _OF_STORES else [WINDOWS]
 
 
 def _sink(name: str, settings: Settings, metrics: SinkMetrics) -> tuple[Sink, list[Work]]:

@@ -8,25 +8,24 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
-from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaException, Message, TopicPartition
 
 from nilo_consumers.batch import Batch, Holding
 from nilo_consumers.dead import DeadLetters
 from nilo_consumers.decoding import DeadLetter, Decoder, TopicPart, by_partition
-from nilo_consumers.group import TERMINAL, consumer_config, refused
+from nilo_consumers.group import consumer_config, group_id, refused
+from nilo_consumers.member import Member
 from nilo_consumers.metrics import SinkMetrics
 from nilo_consumers.positions import starts
 from nilo_consumers.refused import RefusedRows
 from nilo_consumers.sink import Sink
-from nilo_consumers.staying import FETCH, POLL, PartitionsLostError, Staying, StoppedError
+from nilo_consumers.staying import POLL
 from nilo_consumers.writer import Writer
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
 
 LAG_EVERY = 1.0  # seconds
-TELL_EVERY = 10.0  # seconds, of the same trouble with the brokers
 log = logging.getLogger(__name__)
 
 
@@ -50,17 +49,21 @@ class Runner:
     ) -> None:
         self._sink, self._stop, self._metrics = sink, stop, metrics
         self._topics, self._on_ready = list(topics), on_ready
-        self._consumer = Consumer(consumer_config(settings, sink.name))
+        self._member = Member(
+            f"sink {sink.name}",
+            consumer_config(settings, group_id(settings, sink.name)),
+            stop,
+            metrics,
+            forget=self._forget,
+        )
+        self._consumer, self._staying = self._member.consumer, self._member.staying
         self._decoder = Decoder(settings.topic_prefix, Registry(settings).schema)
         self._dead = DeadLetters(settings, sink.name)
         self._writer = Writer(sink, RefusedRows(settings, sink.name, metrics).bury)
-        self._staying = Staying(sink.name, self._consumer, stop, metrics)
         self._held: dict[str, Holding] = {}
         self._under_way: tuple[Batch, Future[int]] | None = None
         self._positions: dict[TopicPart, int] = {}
         self._stored: dict[TopicPart, int] = {}
-        self._assigned: list[TopicPartition] | None = None
-        self._told: tuple[str, float] = ("", 0.0)
         self._ready = False
         self._lag_at = 0.0
 
@@ -71,28 +74,20 @@ class Runner:
             NiloError: a terminal error of the sink, or Kafka refuses us.
         """
         try:
-            self._consumer.subscribe(
-                self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke
-            )
+            self._member.join(self._topics)
             while not self._stop.is_set():
-                self._attempt(self._turn)
-            self._attempt(self._flush_all)
+                self._member.attempt(self._turn)
+            self._member.attempt(self._flush_all)
         except KafkaException as error:
             raise refused(error.args[0]) from error
         finally:
-            self._consumer.close()
+            self._member.leave()
             self._writer.close()
-
-    def _attempt(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except (PartitionsLostError, StoppedError):
-            self._forget()
 
     def _turn(self) -> None:
         """One round: position new partitions, read, hold, write what is due."""
         self._position()
-        for part, messages in by_partition(self._read(POLL)).items():
+        for part, messages in by_partition(self._member.read(POLL)).items():
             self._accept(part, messages)
         if self._under_way and self._under_way[1].done():
             self._settle()
@@ -102,27 +97,6 @@ class Runner:
         self._report_lag()
 
     # Reading
-
-    def _read(self, timeout: float) -> list[Message]:
-        messages = self._staying.overflow()
-        messages += self._consumer.consume(FETCH, 0 if messages else timeout)
-        good = [message for message in messages if message.error() is None]
-        if len(good) < len(messages):
-            self._check([m.error() for m in messages if m.error() is not None])
-        return good
-
-    def _check(self, errors: list[Any]) -> None:
-        """Broken connections heal by themselves in librdkafka; what it calls fatal does not."""
-        for error in errors:
-            if error.fatal() or error.code() in TERMINAL:
-                raise refused(error)
-            self._tell(error.str())
-
-    def _tell(self, trouble: str) -> None:
-        before, now = self._told, time.monotonic()
-        if trouble != before[0] or now - before[1] >= TELL_EVERY:
-            self._told = trouble, now
-            log.warning("sink %s: %s", self._sink.name, trouble)
 
     def _accept(self, part: TopicPart, messages: list[Message]) -> None:
         """Decode the messages of one partition, deliver its dead letters, hold its rows."""
@@ -193,19 +167,8 @@ class Runner:
 
     # Partitions
 
-    def _on_assign(self, consumer: Consumer, parts: list[TopicPartition]) -> None:
-        # Nothing is fetched before the store was asked where to start, which may take its time.
-        consumer.assign([])
-        self._forget()
-        self._assigned = parts
-
-    def _on_revoke(self, _consumer: Consumer, _parts: list[TopicPartition]) -> None:
-        self._forget()
-        self._assigned = None
-
     def _forget(self) -> None:
         """Drop all that is read and not written."""
-        self._staying.forget()
         self._held.clear()
         self._under_way = None
         self._positions.clear()
@@ -214,15 +177,12 @@ class Runner:
 
     def _position(self) -> None:
         """Start newly assigned partitions where the store says."""
-        if self._assigned is None:
+        parts = self._member.assigned()
+        if parts is None:
             return
-        parts = [(part.topic, part.partition) for part in self._assigned]
         found = self._staying.retried(lambda: self._starts(parts))
-        self._assigned = None
         self._positions, self._stored = dict(found), dict(found)
-        self._consumer.assign([TopicPartition(*part, offset) for part, offset in found.items()])
-        # A partition that was paused when it was taken away and comes back is paused still.
-        self._consumer.resume(self._consumer.assignment())
+        self._member.start(found)
         if not self._ready:
             self._metrics.trouble = None
             self._ready = True

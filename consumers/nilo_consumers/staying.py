@@ -101,7 +101,7 @@ class Staying:
 
     def _rest(self, seconds: float, error: NiloError) -> None:
         self._metrics.trouble = str(error)
-        log.warning("sink %s waits %.1f s: %s", self._name, seconds, error)
+        log.warning("%s waits %.1f s: %s", self._name, seconds, error)
         if self._stop.is_set():
             raise StoppedError
         until, epoch = time.monotonic() + seconds, self._epoch

@@ -16,6 +16,8 @@ from nilo_schemas.record import Record
 from nilo_schemas.results import MetricWindow
 
 STORED_AT = "stored_at"
+# Columns by which single rows are looked up, as far as a record has them.
+LOOKED_UP = ("id", "session_id", "subject", "fingerprint")
 # In PostgreSQL and in SQLite: what `nilo erase` has deleted.
 ERASED_OFFSETS = "erased_offsets"
 WINDOWS = MetricWindow.kafka_topic
@@ -93,12 +95,12 @@ def create_table(schema: str, record: type[Record]) -> Iterator[sql.Composed]:
         sql.Identifier(schema, default_partition(topic)), table
     )
     yield sql.SQL("CREATE INDEX ON {} USING brin ({})").format(table, time)
-    if record is not MetricWindow:
+    if looked_up := [name for name in LOOKED_UP if name in record.model_fields]:
         # Next to nothing at COPY, of which three B-trees take more than half; see benchmarks.md.
-        yield sql.SQL(
-            "CREATE INDEX ON {} USING brin (id text_bloom_ops, session_id text_bloom_ops,"
-            " subject text_bloom_ops) WITH (pages_per_range = 32)"
-        ).format(table)
+        blooms = [sql.SQL("{} text_bloom_ops").format(sql.Identifier(name)) for name in looked_up]
+        yield sql.SQL("CREATE INDEX ON {} USING brin ({}) WITH (pages_per_range = 32)").format(
+            table, sql.SQL(", ").join(blooms)
+        )
     yield sql.SQL("COMMENT ON TABLE {} IS {}").format(table, contract(record)["doc"])
     yield from _comments(table, record)
 

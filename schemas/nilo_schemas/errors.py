@@ -49,6 +49,7 @@ class Reason(StrEnum):
     LATE = "late"
     FUTURE = "future"
     REFUSED = "refused"
+    FAILED = "failed"
 
 
 class DecodeError(NiloError):

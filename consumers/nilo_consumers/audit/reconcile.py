@@ -99,7 +99,7 @@ def reconcile(
     offsets say that it has come.
 
     Args:
-        topics: without prefix (default: every family and the windows).
+        topics: without prefix (default: every family, the windows and the alerts).
         stores: some of STORES (default: all, but SQLite only where there is a file).
         within: only messages that came to Kafka in this time.
         checksums: read all files of the lake and the archive that the manifest knows, and compare.

@@ -35,7 +35,7 @@ def count(settings: Settings, subject: str) -> Iterator[Line]:
     """
     for topic in policies(settings):
         files = _files(settings, topic)
-        held = {path: _rows(path, subject) for path in files if path.suffix != ".tmp"}
+        held = {path: _rows(topic, path, subject) for path in files if path.suffix != ".tmp"}
         if files:
             yield Line(PLACE, topic, sum(held.values()), files=sum(map(bool, held.values())))
         if len(files) > len(held):
@@ -126,7 +126,7 @@ class _Topic:
         """Steps 1 to 3 for one file; how many rows it was rid of."""
         self._cold.check(entry)
         old = self._cold.path(entry)
-        gone = _places(old, subject)
+        gone = _places(self._topic, old, subject)
         if not gone:
             return 0
         lines = [replace(_with_rows(entry, gone), removed_at=now(), reason=ERASED)]
@@ -143,7 +143,8 @@ class _Topic:
         record = stored_records()[self._topic]
 
         def others() -> Iterator[archive.Values]:
-            kept = (row for row in archive.read(old) if not is_theirs(row, subject))
+            rows = archive.read(old)
+            kept = (row for row in rows if not is_theirs(self._topic, row, subject))
             return (archive.completed(record, row) for row in kept)
 
         archive.write(new, record, others())
@@ -166,17 +167,17 @@ def _with_rows(entry: Entry, spans: Mapping[int, Spans]) -> Entry:
     return replace(entry, offsets=offsets, rows=number_of(span for _, span in offsets))
 
 
-def _places(path: Path, subject: str) -> dict[int, list[Span]]:
+def _places(topic: str, path: Path, subject: str) -> dict[int, list[Span]]:
     """The offsets of the subject's rows, by partition."""
     found: dict[int, list[int]] = {}
     for row in archive.read(path):
-        if is_theirs(row, subject):
+        if is_theirs(topic, row, subject):
             found.setdefault(row[PARTITION], []).append(row[OFFSET])
     return {number: of_offsets(offsets) for number, offsets in found.items()}
 
 
-def _rows(path: Path, subject: str) -> int:
-    return sum(is_theirs(row, subject) for row in archive.read(path))
+def _rows(topic: str, path: Path, subject: str) -> int:
+    return sum(is_theirs(topic, row, subject) for row in archive.read(path))
 
 
 def _files(settings: Settings, topic: str) -> list[Path]:

@@ -23,6 +23,7 @@ from nilo_consumers.batch import OFFSET
 from nilo_consumers.decoding import Decoder
 from nilo_consumers.erase.receipt import KAFKA, Line
 from nilo_consumers.erase.subject import in_columns
+from nilo_schemas.alerts import STATE_TOPIC, Silence
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.contracts import stored_records
 from nilo_schemas.dead_letters import DLQ
@@ -38,6 +39,14 @@ _DELIVERY = 30.0  # seconds
 _STATE = (
     "compacted; its keys name parts of the state, not subjects. It holds a subject only as a label "
     "of an open window of a metric that is grouped by `subject`, and drops it with the window"
+)
+_ALERTS = (
+    "not looked at. It holds a subject as a label of an alert whose rule is grouped by `subject`, "
+    "until detection forgets the alert"
+)
+_SILENCES = (
+    "not looked at. It holds a subject where somebody named one in a matcher or a comment: "
+    "`nilo alerts silences --all` shows them, `nilo alerts unsilence` deletes one"
 )
 _PARTIALS = "holds labels of metrics that are grouped by `subject`; not looked at"
 _TOMBSTONES = (
@@ -184,7 +193,10 @@ def _configs(settings: Settings, topics: Sequence[str]) -> dict[str, dict[str, s
 def _unread(topic: str, config: Mapping[str, str]) -> Line:
     if topic in STATE_TOPICS:
         return Line(KAFKA, topic, None, note=_STATE)
-    note = "not looked at" if topic.removeprefix(DLQ) in stored_records() else _PARTIALS
+    others = {STATE_TOPIC: _ALERTS, Silence.kafka_topic: _SILENCES}
+    note = others.get(topic, _PARTIALS)
+    if topic.removeprefix(DLQ) in stored_records():
+        note = "not looked at"
     if "delete" not in config["cleanup.policy"]:
         note = f"{note}; {_COMPACTED}"
     return Line(KAFKA, topic, None, until=gone_by(datetime.now(UTC), config), note=note)

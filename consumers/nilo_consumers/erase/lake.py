@@ -31,7 +31,6 @@ from nilo_consumers.lake import (
     translated,
     writer_properties,
 )
-from nilo_consumers.tables import WINDOWS
 from nilo_consumers.tiers.manifest import ERASED, Entry, Manifest, erased, now
 from nilo_consumers.tiers.warm import days, without
 from nilo_schemas.contracts import stored_records
@@ -184,8 +183,8 @@ class _Lake:
 
     def _places(self, day: date) -> pa.Table:
         """Partition and offset of the subject's rows of a day."""
-        if self._topic == WINDOWS:
-            return self._places_of_windows(day)
+        if column(self._topic) != SUBJECT:
+            return self._places_by_maps(day)
         query = (
             f"SELECT {PARTITION}, {OFFSET} FROM kept "  # noqa: S608  the names are ours, the subject is a literal
             f"WHERE {EVENT_DATE} = '{day}' AND {SUBJECT} = {literal(self._subject)}"
@@ -193,7 +192,7 @@ class _Lake:
         reader = QueryBuilder().register("kept", self._table).execute(query)
         return pa.table(reader.read_all()).cast(PLACES)
 
-    def _places_of_windows(self, day: date) -> pa.Table:
+    def _places_by_maps(self, day: date) -> pa.Table:
         batches = dataset(self._table).to_batches(
             columns=[*PLACES.names, column(self._topic)], filter=pc.field(EVENT_DATE) == day
         )

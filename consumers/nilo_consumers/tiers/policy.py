@@ -7,8 +7,8 @@ from datetime import date, timedelta
 from typing import Literal
 
 from nilo_consumers.tables import WINDOWS
+from nilo_schemas.contracts import stored_records
 from nilo_schemas.errors import SettingsError
-from nilo_schemas.families import families
 from nilo_schemas.settings import Settings
 
 Tier = Literal["hot", "warm", "cold"]
@@ -33,7 +33,7 @@ class Policy:
 
 def days_in_tier(settings: Settings, tier: Tier) -> dict[str, int]:
     """The days of every topic in a tier; raises SettingsError for a topic that there is not."""
-    topics, own = (*families(), WINDOWS), settings.own_days(tier)
+    topics, own = tuple(stored_records()), settings.own_days(tier)
     if unknown := sorted(own.keys() - set(topics)):
         raise SettingsError(
             f"setting {tier}_days_by_topic: there is no topic {unknown[0]!r}; known: "
@@ -44,7 +44,7 @@ def days_in_tier(settings: Settings, tier: Tier) -> dict[str, int]:
 
 
 def policies(settings: Settings) -> dict[str, Policy]:
-    """The policy of every event family's topic, without prefix.
+    """The policy of the alerts and of every event family, by topic without prefix.
 
     Raises:
         SettingsError: a setting names a topic that there is not, or the archive would have to
@@ -52,7 +52,11 @@ def policies(settings: Settings) -> dict[str, Policy]:
     """
     tiers: tuple[Tier, ...] = ("hot", "warm", "cold")
     hot, warm, cold = (days_in_tier(settings, tier) for tier in tiers)
-    found = {topic: Policy(hot[topic], warm[topic], cold[topic]) for topic in families()}
+    found = {
+        topic: Policy(hot[topic], warm[topic], cold[topic])
+        for topic in stored_records()
+        if topic != WINDOWS
+    }
     for topic, policy in found.items():
         if policy.cold < policy.warm:
             raise SettingsError(
