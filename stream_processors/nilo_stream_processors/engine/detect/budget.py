@@ -90,6 +90,10 @@ class Budget:
             sources=sources,
         )
 
+    def due(self) -> int | None:
+        """It says nothing without windows."""
+        return None
+
     def forget(self, series: Texts) -> None:
         """A key is forgotten by its own time."""
 

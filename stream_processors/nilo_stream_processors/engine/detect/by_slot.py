@@ -36,6 +36,10 @@ class BySlot:
                 name: np.pad(array, ((0, more), (0, 0))) for name, array in self.arrays.items()
             }
 
+    def due(self) -> int | None:
+        """It says nothing without windows."""
+        return None
+
     def forget(self, series: Texts) -> None:
         """Forget series; all of theirs is 0 again."""
         self.grow()

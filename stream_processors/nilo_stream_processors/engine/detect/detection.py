@@ -63,19 +63,30 @@ class Detection:
         yield from self._end_orphans(topic, now)
         feeds = {place: feed for place, feed in self._feeds.items() if feed.metric.event == topic}
         while True:
-            ends = {place: feed.next_end(now) for place, feed in feeds.items()}
+            dues = {
+                name: watcher.due()
+                for name, watcher in self.watchers.items()
+                if watcher.feed.metric.event == topic
+            }
+            ends = {place: self._next_end(feed, now, dues) for place, feed in feeds.items()}
             end = min((end for end in ends.values() if end is not None), default=None)
             if end is None:
                 return
             due = {place: feeds[place] for place in feeds if ends[place] == end}
-            yield from self._look(due, end)
+            yield from self._look(due, end, dues)
 
-    def _look(self, due: dict[Place, Feed], end: int) -> Iterator[Alert]:
+    def _next_end(self, feed: Feed, now: int, dues: dict[str, int | None]) -> int | None:
+        mine = [due for name, due in dues.items() if self.watchers[name].feed is feed]
+        return feed.next_end(now, min((due for due in mine if due is not None), default=None))
+
+    def _look(
+        self, due: dict[Place, Feed], end: int, dues: dict[str, int | None]
+    ) -> Iterator[Alert]:
         found = {place: feed.step(end) for place, feed in due.items()}
         steps = {place: step for place, (step, _) in found.items()}
-        for watcher in self.watchers.values():
+        for name, watcher in self.watchers.items():
             place = watcher.rule.metric, watcher.feed.window.text
-            if place in steps:
+            if place in steps and (len(steps[place].rows) or dues[name] == end):
                 yield from watcher.look(steps[place], _others(steps, place[1]))
         for place, (_, gone) in found.items():
             if len(gone):

@@ -125,6 +125,10 @@ class Drift:
                 days = {day: mix for day, mix in held["days"].items() if int(day) > today - DAYS}
                 held["days"] = days
 
+    def due(self) -> int | None:
+        """It says nothing without windows."""
+        return None
+
     def forget(self, series: Texts) -> None:
         """A mix is forgotten by its own time."""
 

@@ -25,6 +25,8 @@ from nilo_stream_processors.engine.plan import microseconds
 # A series that was silent for so long is forgotten, and with it what was learnt of it. Longer than
 # a week, so that what runs once a week is known the next time.
 FORGET = 8 * 86_400_000_000
+# So long after its last window a series counts as one that has none, then as one that has ended.
+FILLED = 86_400_000_000
 _LAST, _PARTITION, _FIRST_OFFSET, _LAST_OFFSET = range(4)
 
 
@@ -81,15 +83,31 @@ class Feed:
             if end > self.clock:
                 self._waiting.setdefault(end, []).append(rows)
 
-    def next_end(self, now: int) -> int | None:
+    def next_end(self, now: int, due: int | None) -> int | None:
         """The next moment to look at, if `now` has come to it.
 
-        While series are known every end counts, as silence must be seen too.
+        Args:
+            due: the end at which somebody wants to look though no window may have come.
         """
-        waiting = min(self._waiting, default=now + 1)
-        known = self.window.kind != "session" and bool(self._known().any())
-        end = min(waiting, self.clock + self.hop) if known else waiting
+        end = min(self._waiting, default=now + 1)
+        end = end if due is None else min(end, due)
         return end if end <= now else None
+
+    def grid(self, time: int) -> int:
+        """The first end of a window at a time or after it."""
+        return -(-time // self.hop) * self.hop
+
+    def absent(self, step: Step) -> Ints:
+        """The series that have no window at a moment, and have had one within the day before."""
+        missing = np.setdiff1d(step.known, step.slots)
+        return cast("Ints", missing[self._seen[_LAST, missing] > step.end - FILLED])
+
+    def next_absent(self) -> int | None:
+        """The next moment at which series may be absent; None when all are for long."""
+        if self.window.kind == "session":
+            return None
+        recent = self._seen[_LAST].max() > self.clock + self.hop - FILLED
+        return self.clock + self.hop if self.clock and recent else None
 
     def step(self, end: int) -> tuple[Step, Ints]:
         """The windows that end at this moment; and the series that are forgotten from now on."""

@@ -54,7 +54,7 @@ class Threshold(Stateless):
         values, keys = rows.values(self._aggregate), rows.series
         values = np.where(rows.count >= self._least, values, np.nan)
         if self._fills:
-            missing = np.setdiff1d(step.known, step.slots)
+            missing = self._feed.absent(step)
             values = np.concatenate([values, np.zeros(len(missing))])
             keys = np.concatenate([keys, self._feed.texts(missing)])
         breach = compared(self._operator, values, self._bound)
@@ -67,6 +67,10 @@ class Threshold(Stateless):
             clear[kept],
             lambda place: self._facts(rows, values, int(places[place])),
         )
+
+    def due(self) -> int | None:
+        """Too few events may be none at all."""
+        return self._feed.next_absent() if self._fills else None
 
     def _facts(self, rows: Closed, values: Floats, row: int) -> Facts:
         value, there = float(values[row]), row < len(rows)

@@ -71,7 +71,7 @@ class Anomaly:
         slots, values = step.slots[kept], values[kept]
         rows = dict(zip(slots.tolist(), kept.tolist(), strict=True))
         if self._fills:
-            missing = np.setdiff1d(step.known, step.slots)
+            missing = self._feed.absent(step)
             slots = np.concatenate([slots, missing])
             values = np.concatenate([values, np.zeros(len(missing))])
         return slots, values, rows
@@ -121,6 +121,10 @@ class Anomaly:
             figures={"windows_seen": float(seen["seen"]), "warm_up": float(WARM_UP)},
             sources=sources,
         )
+
+    def due(self) -> int | None:
+        """Of a count, no events are a value as well."""
+        return self._feed.next_absent() if self._fills else None
 
     def forget(self, series: Texts) -> None:
         """Forget what series were."""

@@ -84,6 +84,10 @@ class Judge(Protocol):
         """
         ...
 
+    def due(self) -> int | None:
+        """The next end of a window at which it must look though no window comes; None: never."""
+        ...
+
     def forget(self, series: Texts) -> None:
         """Forget series of the feed."""
         ...
@@ -99,6 +103,10 @@ class Judge(Protocol):
 
 class Stateless:
     """Of a rule that learns nothing."""
+
+    def due(self) -> int | None:
+        """It says nothing without windows."""
+        return None
 
     def forget(self, series: Texts) -> None:
         """Nothing is known of any."""

@@ -67,6 +67,12 @@ class Watcher:
         # The fingerprints of alerts of which nothing need be known any more, until they are taken.
         self.forgotten: list[str] = []
 
+    def due(self) -> int | None:
+        """The next end of a window at which it must look though no window comes; None: never."""
+        if self.alerts and self.rule.kind != "no_data":
+            return self.feed.clock + self.feed.hop
+        return self.judge.due()
+
     def look(self, step: Step, others: Callable[[str], Closed]) -> Iterator[Alert]:
         """What the windows of a moment make of the alerts, in the order of their keys."""
         verdicts = self.judge.judge(step, others)
