@@ -78,15 +78,6 @@ def microseconds(time: datetime) -> int:
     return (time - _EPOCH) // _MICROSECOND
 
 
-def newest_message(settings: Settings) -> datetime | None:
-    """When Kafka took the newest window; None when it holds none."""
-    admin, ranges = _ranges(settings)
-    places = {TopicPartition(*place): OffsetSpec.max_timestamp() for place in ranges}
-    asked = admin.list_offsets(places, request_timeout=groups.LIMIT)
-    newest = max((job.result().timestamp for job in asked.values()), default=-1)
-    return _EPOCH + timedelta(milliseconds=newest) if newest >= 0 else None
-
-
 def _stored(settings: Settings, store: str, wanted: Wanted) -> Iterator[Slice]:
     since = wanted.since
     while since < wanted.until:
@@ -122,7 +113,7 @@ def _of(metrics: Sequence[str]) -> Callable[[Message], bool]:
 
 def _in_turn(settings: Settings, wanted: Wanted) -> Iterator[Ranges]:
     """The offsets of what came in each six hours; what is older than that comes first, at once."""
-    admin, held = _ranges(settings)
+    admin, held = windows_held(settings)
     times = [wanted.since]
     while times[-1] < wanted.until:
         times.append(times[-1] + SLICE)
@@ -136,7 +127,10 @@ def _in_turn(settings: Settings, wanted: Wanted) -> Iterator[Ranges]:
         yield {place: (first[place], stop[place]) for place in held}
 
 
-def _ranges(settings: Settings) -> tuple[AdminClient, dict[groups.Place, tuple[int, int]]]:
+def windows_held(
+    settings: Settings,
+) -> tuple[AdminClient, dict[groups.Place, tuple[int, int]]]:
+    """A client of the brokers, and the offsets of `metrics.windows` that they hold."""
     admin, existing = connect(settings)
     topic = settings.topic_prefix + MetricWindow.kafka_topic
     if topic not in existing:

@@ -125,6 +125,11 @@ class Drift:
                 days = {day: mix for day, mix in held["days"].items() if int(day) > today - DAYS}
                 held["days"] = days
 
+    def seen(self, key: str) -> tuple[int, float]:
+        """Of a mix, how many windows were seen, and how many events in the days that count."""
+        held = self._mixes.values.get(key, _blank())
+        return held["windows"], sum(joined(held["days"].values()).values())
+
     def due(self) -> int | None:
         """It says nothing without windows."""
         return None
