@@ -104,7 +104,7 @@ def test_silenced_says_by_which_silence_of_whom_until_when() -> None:
         created_by="ada",
         comment="a deploy",
     )
-    given = {"published": [firing()], "silences": [silence]}
+    given: dict[str, Any] = {"published": [firing()], "silences": [silence]}
     found = why_not(catalogue(SLOW), means(3, 3, 3), 3, **given)
     assert [reason.kind for reason in found] == ["silenced", "firing"]
     assert found[0].text == "silenced by s-1 of ada until 2026-11-02 01:00:00 (a deploy)"

@@ -166,8 +166,13 @@ def _upstream(account: Account) -> RenderableType:
             return Text("Nothing can be followed upstream without events", "dim")
         return Text("These events name no cause and no trace: nothing to follow upstream", "dim")
     tree = Tree(Text(f"Upstream (looked for in {where})", "bold"), guide_style="dim")
+    # What the alert is about stands above already; here is what leads to it.
+    alone = {name for name in chain.found if name not in chain.causes and not chain.caused_by(name)}
     for root in chain.roots():
-        _branch(tree, root, chain)
+        if root.event.id not in alone:
+            _branch(tree, root, chain)
+    if alone:
+        tree.add(Text(f"{len(alone)} of the events above have no known cause", "dim"))
     parts: list[RenderableType] = [tree, _verdict(chain)]
     if account.upstream.note:
         parts.append(Text(account.upstream.note, "yellow"))

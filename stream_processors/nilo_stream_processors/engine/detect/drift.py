@@ -71,7 +71,8 @@ class Drift:
             sources = sources_of(rows, rows_of(keys, names[place]))
             return replace(judged[names[place]], sources=sources)
 
-        return Verdicts(texts(names), breach, ~breach, facts)
+        values = np.array([each.value for each in judged.values()], np.float64)
+        return Verdicts(texts(names), breach, ~breach, facts, values)
 
     def _look(self, key: str, counts: Counts, end: int) -> Facts | None:
         """Compare, and learn; None while too little was seen."""
