@@ -6,31 +6,21 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from nilo_cli.errors import UsageError
 from nilo_cli.rerun.trial import Trial
 from nilo_cli.why_not.asked import key_of, pairs_of, rule_of
 from nilo_cli.why_not.reasons import Reason, Said, reasons
-from nilo_consumers.window_rows import COLUMNS, SCHEMA
 from nilo_schemas.alerts import Alert, Matcher, Silence, fingerprint_of
 from nilo_schemas.catalogue import Catalogue
 from nilo_schemas.results import MetricWindow
 from nilo_stream_processors.engine.anomaly import WARM_UP
 from tests.alerts import an_alert
+from tests.window_tables import window_table
 from tests.windows_of import MINUTE, START, catalogue, microseconds, window
 
 ATLAS = {"model": "atlas"}
-
-
-def rows(windows: Sequence[MetricWindow]) -> pa.Table:
-    """Final windows as they lie in one partition, in the order in which they were published."""
-    values = [
-        each.model_dump() | {"kafka_partition": 0, "kafka_offset": offset}
-        for offset, each in enumerate(windows)
-    ]
-    return pa.Table.from_pylist(values, SCHEMA).select(COLUMNS)
 
 
 def at(minutes: float) -> datetime:
@@ -49,7 +39,7 @@ def why_not(
 ) -> list[Reason]:
     (rule,) = (rule for rule in known.rules.values())
     trial = Trial(known, rule, ATLAS if pairs is None else pairs)
-    trial.take(rows(windows))
+    trial.take(window_table(windows))
     key = key_of(trial, ATLAS if pairs is None else pairs)
     standing = trial.standing(key, microseconds(at(minute)))
     said = Said(
