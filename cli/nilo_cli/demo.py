@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from nilo_cli.demo_alerts import show_alerts
 from nilo_cli.demo_children import Children
 from nilo_cli.demo_count import Tally, before_run, scraped, tally
 from nilo_cli.demo_view import (
@@ -107,6 +108,7 @@ def run_demo(
     show_counts(console, counts)
     if input_file is None:
         show_incident(console, settings, before.time)
+        show_alerts(console, settings, before.time)
     ledger = reconcile(settings, [topic, WINDOWS], within=Range(before.time))
     show_certificate(console, ledger)
     show_next_steps(console, settings, scrape)

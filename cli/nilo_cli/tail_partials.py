@@ -78,11 +78,13 @@ def _labels(row: dict[str, Any], catalogue: Catalogue) -> dict[str, str]:
     return dict(zip(names, labels, strict=True))
 
 
-def _mark(
-    topic: str, partition: int, watermark: int, last_offset: int, idle: bool
-) -> dict[str, Any]:
-    source = {"topic": topic, "partition": partition, "last_offset": last_offset}
-    return {"source": source, "watermark": _time(watermark), "idle": idle}
+def _mark(topic: str, partition: int, *mark: Any) -> dict[str, Any]:
+    from nilo_stream_processors.engine.merge import Mark  # noqa: PLC0415  as in read_frame
+
+    told = Mark(*mark)
+    source = {"topic": topic, "partition": partition, "last_offset": told.last_offset}
+    silent = {"silent": told.silent / _SECOND} if told.silent else {}
+    return {"source": source, "watermark": _time(told.watermark), "idle": told.idle, **silent}
 
 
 def _time(microseconds: int) -> str:
@@ -94,7 +96,8 @@ def frame_lines(frame: Frame) -> Iterator[str]:
     for partial in frame.partials:
         yield _partial_line(partial)
     for mark in frame.marks:
-        idle = "  idle" if mark["idle"] else ""
+        silent = f" for {mark['silent']:g} s" if "silent" in mark else ""
+        idle = f"  idle{silent}" if mark["idle"] else ""
         told = f"watermark {mark['watermark']}" if mark["watermark"] != _NONE else "no events yet"
         yield f"{_place(mark['source'])}  {told}{idle}"
 

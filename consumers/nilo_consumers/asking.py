@@ -85,7 +85,7 @@ def _ask(settings: Settings, work: Sequence[Work], stop: threading.Event) -> Non
             except (KafkaException, NiloError) as error:
                 trouble = str(error)
         if trouble and not told:
-            log.warning("lag or exemplars are not known: %s", trouble)
+            log.warning("alerts, lag or exemplars are not known: %s", trouble)
         told = trouble
         stop.wait(EVERY)
     asker.close()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
+from nilo_consumers.alerts.exposed import AlertsCollector
 from nilo_consumers.asking import Work, asking
 from nilo_consumers.delta import DeltaSink
 from nilo_consumers.errors import UnknownSinkError
@@ -18,6 +19,7 @@ from nilo_consumers.metrics import SinkMetrics
 from nilo_consumers.postgres import PostgresSink
 from nilo_consumers.prometheus import PrometheusSink
 from nilo_consumers.pushgateway import PushgatewaySink
+from nilo_consumers.reporting import reporting
 from nilo_consumers.runner import Runner
 from nilo_consumers.series import WindowCollector
 from nilo_consumers.server import serving
@@ -70,7 +72,8 @@ def run_sink(
     serve = (
         nullcontext(None) if port is None else serving(metrics, metrics_host, port, native=native)
     )
-    with serve as url, asking(settings, work) if work else nullcontext():
+    asks = asking(settings, work) if work else nullcontext()
+    with serve as url, asks, reporting(name, settings, metrics):
         Runner(
             sink,
             settings,
@@ -99,6 +102,8 @@ def _sink(name: str, settings: Settings, metrics: SinkMetrics) -> tuple[Sink, li
     metrics.registry.register(collector)
     if name == "pushgateway":
         return PushgatewaySink(settings, collector, metrics.registry), []
-    lag = LagCollector(settings)
+    lag, alerts = LagCollector(settings), AlertsCollector(settings)
     metrics.show_all_groups(lag)
-    return PrometheusSink(collector), [lag.measure, Exemplars(settings, collector).read]
+    metrics.registry.register(alerts)
+    exemplars = Exemplars(settings, collector)
+    return PrometheusSink(collector), [alerts.read, lag.measure, exemplars.read]

@@ -43,9 +43,14 @@ class _File:
 
 @dataclass
 class _Found:
-    """The metrics, and the rules by metric and by name, each with the file and place it is from."""
+    """The metrics, and the rules by name, each with the file and place that it is from.
+
+    `names` has those of rules as well that are no longer there: others may still say that they hide
+    them.
+    """
 
     metrics: dict[str, Metric] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
     rules: dict[str, tuple[Rule, _File, _Place]] = field(default_factory=dict)
 
 
@@ -58,7 +63,7 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
     found = _found(folder)
     in_force = {name: each for name, each in found.rules.items() if each[0].enabled}
     for rule, file, place in in_force.values():
-        _check(rule, file, place, found.metrics, set(found.rules))
+        _check(rule, file, place, found.metrics, found.names)
     return Catalogue(
         metrics=found.metrics, rules={name: rule for name, (rule, *_) in in_force.items()}
     )
@@ -94,6 +99,7 @@ def _lay_over(found: _Found, folder: Path) -> None:
                 raise file.refused(place, f"there is another alert of the name {rule.name}")
             named.add(rule.name)
             found.rules[rule.name] = rule, file, place
+    found.names |= named
 
 
 def _read(path: Path) -> _File:

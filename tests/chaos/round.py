@@ -12,6 +12,7 @@ from nilo_schemas.catalogue import Catalogue
 from nilo_schemas.catalogue_files import load_catalogue
 from nilo_schemas.families import LlmEvent
 from nilo_schemas.settings import Settings
+from tests.chaos.alerts import CATALOGUE, wrong_alerts
 from tests.chaos.compaction import compact_often, compacted
 from tests.chaos.compare import differences
 from tests.chaos.expected import Expected, Row
@@ -39,6 +40,7 @@ class Outcome:
     events: int = 0
     windows: int = 0
     late: int = 0
+    alerts: int = 0
     compacted: int = 0
     differences: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
@@ -51,13 +53,14 @@ class Outcome:
 
 
 def run_round(settings: Settings, plan: Plan, load: Load, logs: Path, say: Say) -> Outcome:
-    """Run one round on topics that nobody else uses.
+    """Run one round on topics that nobody else uses, with rules of its own.
 
     Args:
         settings: its prefix has topics and contracts, empty so far.
         logs: folder for what the workers print.
     """
     compact_often(settings)
+    settings = settings.model_copy(update={"catalogue": CATALOGUE})
     outcome, feeder, progress = Outcome(), Feeder(settings, load), Progress(settings, TOPIC)
     with fleet(settings, logs, say) as workers:
         feeder.start()
@@ -108,7 +111,12 @@ def settle(settings: Settings, outcome: Outcome, workers: Fleet, say: Say) -> No
     outcome.published = observed.counts
     outcome.events, outcome.windows = expected.events, len(expected.windows)
     outcome.late, outcome.compacted = len(expected.late), compacted(settings)
-    say(f"  {outcome.windows:,} windows compared, {len(outcome.differences)} differences")
+    outcome.alerts, wrong_ones = wrong_alerts(settings)
+    outcome.differences += wrong_ones
+    say(
+        f"  {outcome.windows:,} windows and {outcome.alerts:,} transitions of alerts compared, "
+        f"{len(outcome.differences)} differences"
+    )
 
 
 def wait_until_right(

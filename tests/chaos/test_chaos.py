@@ -37,7 +37,7 @@ def short_grace(settings: Settings) -> Settings:
     return settings.model_copy(update={"grace": GRACE})
 
 
-def test_windows_are_exact_though_workers_and_broker_die_under_load(
+def test_windows_and_alerts_are_exact_though_workers_and_broker_die_under_load(
     short_grace: Settings, tmp_path: Path
 ) -> None:
     """A worker is killed, one stopped for longer than its session, one joins, one leaves."""
@@ -49,6 +49,7 @@ def test_windows_are_exact_though_workers_and_broker_die_under_load(
     assert outcome.conflicts == []
     assert outcome.late > 0
     assert outcome.windows > 500
+    assert outcome.alerts > 20
 
 
 def test_a_silent_stream_closes_its_last_window(settings: Settings, tmp_path: Path) -> None:

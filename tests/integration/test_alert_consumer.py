@@ -35,7 +35,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def consumer(settings: Settings, **more: Any) -> AlertConsumer:
-    return AlertConsumer("pager", settings=settings, **{"start": "beginning"} | more)
+    usual: dict[str, Any] = {"start": "beginning"}
+    return AlertConsumer("pager", settings=settings, **usual | more)
 
 
 def life(count: int, model: str = "atlas") -> list[Alert]:

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from nilo_schemas.settings import Settings
-from tests.integration.programs import nilo
+from tests.alerts import an_alert, publish
+from tests.integration.programs import nilo, wait_for
+from tests.integration.test_alert_consumer import committed
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
 
 
-def test_the_readme_has_code() -> None:
-    assert BLOCKS
+EMITS, CONSUMES = BLOCKS
 
 
-@pytest.mark.parametrize("code", BLOCKS)
-def test_the_code_emits_an_event_that_tail_shows(settings: Settings, code: str) -> None:
+def test_the_code_emits_an_event_that_tail_shows(settings: Settings) -> None:
     emitted = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", EMITS],
         env=os.environ | settings.environment(),
         capture_output=True,
         text=True,
@@ -36,3 +35,19 @@ def test_the_code_emits_an_event_that_tail_shows(settings: Settings, code: str) 
     assert (emitted.returncode, emitted.stderr) == (0, "")
     assert shown.stdout.count("\n") == 1, shown.stderr
     assert '"my-app"' in shown.stdout
+
+
+def test_the_code_consumes_a_new_alert(settings: Settings) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", CONSUMES],
+        env=os.environ | settings.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as program:
+        wait_for("the start", lambda: len(committed(settings)) == settings.partitions)
+        alert = an_alert()
+        publish(settings, [alert])
+        assert program.stdout is not None
+        assert program.stdout.readline().startswith(f"{alert.id} {alert.summary} [SourceRange(")
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(60) == 0

@@ -242,6 +242,13 @@ def test_partials_are_a_line_each_and_so_are_marks() -> None:
     ]
 
 
+def test_a_mark_of_a_silent_partition_says_for_how_long() -> None:
+    frame = marked({"marks": [["events.llm", 0, 20_000_000, 7, True, 15_000_000]]})
+    assert list(lines(seen(read_frame(frame, CATALOGUE)))) == [
+        ("events.llm/0  watermark 1970-01-01T00:00:20+00:00  idle for 15 s", "dim")
+    ]
+
+
 def test_partials_as_json_have_all_that_is_sent() -> None:
     told = as_json(seen(read_frame(frame_bytes(), CATALOGUE)))["payload"]
 

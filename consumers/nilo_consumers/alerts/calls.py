@@ -49,6 +49,7 @@ class Calls:
 
     def _tried(self, callback: Callback, alert: Alert) -> str | None:
         name = getattr(callback, "__name__", repr(callback))
+        failure: str | None = None
         backoff = Backoff(first=FIRST_WAIT, longest=self.longest_wait)
         for attempt in range(1, self.attempts + 1):
             try:

@@ -54,7 +54,8 @@ class Reader:
         if instance is not None:
             config["group.instance.id"] = instance
         self._topic = settings.topic_prefix + Alert.kafka_topic
-        self._wanted, self._start, self._hand, self._stop = wanted, start, hand, stop
+        self._wanted, self._hand, self._stop = wanted, hand, stop
+        self._start: Start = start
         self._member = Member(name, config, stop, SinkMetrics(name, full), forget=self._forget)
         self._staying = self._member.staying
         self._schema = Registry(settings).schema

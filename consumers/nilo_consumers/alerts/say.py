@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from confluent_kafka import KafkaError, Message, Producer
 
 from nilo_schemas.alerts import Alert, Silence
@@ -71,7 +73,7 @@ def _send(settings: Settings, topic: str, key: str, record: Record | None) -> No
         raise UnreachableError(f"{topic} did not take it ({why}); `nilo status` shows what runs")
 
 
-def _config(settings: Settings) -> dict[str, object]:
+def _config(settings: Settings) -> dict[str, Any]:
     return kafka_config(
         settings,
         enable_idempotence=True,

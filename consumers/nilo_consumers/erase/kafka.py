@@ -21,6 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but
 from nilo_consumers.audit.in_kafka import LIMIT, InKafka, Messages
 from nilo_consumers.batch import OFFSET
 from nilo_consumers.decoding import Decoder
+from nilo_consumers.erase import notes
 from nilo_consumers.erase.receipt import KAFKA, Line
 from nilo_consumers.erase.subject import in_columns
 from nilo_schemas.alerts import STATE_TOPIC, Silence
@@ -36,25 +37,6 @@ from nilo_schemas.topics import existing_topics, topic_specs
 Ends = dict[str, dict[int, int]]
 _CHECKS = timedelta(minutes=5)  # so often brokers look what is over, unless told otherwise
 _DELIVERY = 30.0  # seconds
-_STATE = (
-    "compacted; its keys name parts of the state, not subjects. It holds a subject only as a label "
-    "of an open window of a metric that is grouped by `subject`, and drops it with the window"
-)
-_ALERTS = (
-    "not looked at. It holds a subject as a label of an alert whose rule is grouped by `subject`, "
-    "until detection forgets the alert"
-)
-_SILENCES = (
-    "not looked at. It holds a subject where somebody named one in a matcher or a comment: "
-    "`nilo alerts silences --all` shows them, `nilo alerts unsilence` deletes one"
-)
-_PARTIALS = "holds labels of metrics that are grouped by `subject`; not looked at"
-_TOMBSTONES = (
-    "compacted: tombstones for the key were written to {partitions}; the values go when Kafka "
-    "compacts next, for which it keeps no date unless max.compaction.lag.ms is set. Sinks make a "
-    "dead letter of a tombstone (reason `empty`), which names the key"
-)
-_COMPACTED = "compacted: the newest record of each key stays"
 
 
 def ends(settings: Settings) -> Ends:
@@ -192,13 +174,13 @@ def _configs(settings: Settings, topics: Sequence[str]) -> dict[str, dict[str, s
 
 def _unread(topic: str, config: Mapping[str, str]) -> Line:
     if topic in STATE_TOPICS:
-        return Line(KAFKA, topic, None, note=_STATE)
-    others = {STATE_TOPIC: _ALERTS, Silence.kafka_topic: _SILENCES}
-    note = others.get(topic, _PARTIALS)
+        return Line(KAFKA, topic, None, note=notes.STATE)
+    others = {STATE_TOPIC: notes.ALERTS, Silence.kafka_topic: notes.SILENCES}
+    note = others.get(topic, notes.PARTIALS)
     if topic.removeprefix(DLQ) in stored_records():
         note = "not looked at"
     if "delete" not in config["cleanup.policy"]:
-        note = f"{note}; {_COMPACTED}"
+        note = f"{note}; {notes.COMPACTED}"
     return Line(KAFKA, topic, None, until=gone_by(datetime.now(UTC), config), note=note)
 
 
@@ -210,7 +192,11 @@ def _line(topic: str, found: _Found, config: Mapping[str, str], *, told: bool) -
     note = f"readable until then; newest {newest.isoformat(timespec='seconds')}"
     if "compact" in config["cleanup.policy"]:
         partitions = f"partitions {', '.join(map(str, sorted(found.live)))}"
-        note = _TOMBSTONES.format(partitions=partitions) if told and found.live else _COMPACTED
+        note = (
+            notes.TOMBSTONES.format(partitions=partitions)
+            if told and found.live
+            else notes.COMPACTED
+        )
     return Line(KAFKA, topic, found.records, until=gone_by(newest, config), note=note)
 
 
