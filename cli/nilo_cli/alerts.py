@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nilo_cli import alerts_said
+from nilo_cli import alerts_said, alerts_why, alerts_why_not
 from nilo_cli.context import settings_of
 from nilo_cli.errors import UsageError
 from nilo_cli.output import Json, print_json, show_rows, wants_json
@@ -31,6 +31,8 @@ Label = Annotated[
     list[str] | None, typer.Option(metavar="NAME=VALUE", help="Only with this label (repeatable).")
 ]
 app = typer.Typer(help="Alerts: as they come, what is so now, silences.", no_args_is_help=True)
+app.command()(alerts_why.why)
+app.command(name="why-not")(alerts_why_not.why_not)
 app.command()(alerts_said.ack)
 app.command()(alerts_said.silence)
 app.command()(alerts_said.silences)

@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from nilo_cli import (
+    advise,
     alerts,
     audit,
     bench,
@@ -54,6 +55,7 @@ for command in (
     play.play,
     tail.tail,
     windows.windows,
+    advise.advise,
     export.export,
     programs.process,
     programs.sink,

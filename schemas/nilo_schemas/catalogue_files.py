@@ -60,18 +60,28 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
     Raises:
         CatalogueError: a file is refused; the text names file, line and reason.
     """
-    found = _Found()
-    _lay_over(found, SHIPPED)
-    if folder is not None:
-        if not folder.is_dir():
-            raise CatalogueError(f"catalogue folder {folder} does not exist (NILO_CATALOGUE)")
-        _lay_over(found, folder)
+    found = _found(folder)
     in_force = {name: each for name, each in found.rules.items() if each[0].enabled}
     for rule, file, place in in_force.values():
         _check(rule, file, place, found.metrics, found.names)
     return Catalogue(
         metrics=found.metrics, rules={name: rule for name, (rule, *_) in in_force.items()}
     )
+
+
+def disabled_rules(folder: Path | None = None) -> list[str]:
+    """The names of the rules that are switched off; raises as `load_catalogue` does."""
+    return sorted(name for name, (rule, *_) in _found(folder).rules.items() if not rule.enabled)
+
+
+def _found(folder: Path | None) -> _Found:
+    found = _Found()
+    _lay_over(found, SHIPPED)
+    if folder is not None:
+        if not folder.is_dir():
+            raise CatalogueError(f"catalogue folder {folder} does not exist (NILO_CATALOGUE)")
+        _lay_over(found, folder)
+    return found
 
 
 def _lay_over(found: _Found, folder: Path) -> None:

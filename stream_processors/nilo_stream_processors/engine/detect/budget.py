@@ -59,7 +59,7 @@ class Budget:
             sources = sources_of(step.rows, rows_of(keys, names[place]))
             return self._facts(float(used[place]), sources)
 
-        return Verdicts(texts(names), breach, ~breach, facts)
+        return Verdicts(texts(names), breach, ~breach, facts, used)
 
     def _period_of(self, end: int) -> int:
         return (end - 1) // self._period if self._period else 0

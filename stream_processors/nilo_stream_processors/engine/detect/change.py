@@ -48,13 +48,14 @@ class Change(BySlot):
         held = ~np.isnan(values)
         kept = np.flatnonzero(held & ~np.isnan(past) & (past != 0))
         self._note(slots[held], values[held], step.end)
-        breach = compared(self._operator, values[kept] / past[kept] - 1, self._bound)
+        shares = values[kept] / past[kept] - 1
+        breach = compared(self._operator, shares, self._bound)
 
         def facts(place: int) -> Facts:
             row = int(kept[place])
             return self._facts(rows, row, float(values[row]), float(past[row]))
 
-        return Verdicts(rows.series[kept], breach, ~breach, facts)
+        return Verdicts(rows.series[kept], breach, ~breach, facts, shares)
 
     def _then(self, slots: Ints, end: int) -> Floats:
         place = end // self._hop % self._places
@@ -120,7 +121,7 @@ class BurnRate(BySlot):
             sources = [] if row is None else rows.sources(row)
             return self._facts(float(long[place]), float(short[place]), int(known[place]), sources)
 
-        return Verdicts(self._feed.texts(known), breach, ~breach, facts)
+        return Verdicts(self._feed.texts(known), breach, ~breach, facts, long)
 
     def _move_on(self, known: Ints, bucket: int) -> None:
         """Empty the buckets that time has passed over since a series was looked at last."""

@@ -71,7 +71,8 @@ class Drift:
             sources = sources_of(rows, rows_of(keys, names[place]))
             return replace(judged[names[place]], sources=sources)
 
-        return Verdicts(texts(names), breach, ~breach, facts)
+        values = np.array([each.value for each in judged.values()], np.float64)
+        return Verdicts(texts(names), breach, ~breach, facts, values)
 
     def _look(self, key: str, counts: Counts, end: int) -> Facts | None:
         """Compare, and learn; None while too little was seen."""
@@ -124,6 +125,11 @@ class Drift:
             else:
                 days = {day: mix for day, mix in held["days"].items() if int(day) > today - DAYS}
                 held["days"] = days
+
+    def seen(self, key: str) -> tuple[int, float]:
+        """Of a mix, how many windows were seen, and how many events in the days that count."""
+        held = self._mixes.values.get(key, _blank())
+        return held["windows"], sum(joined(held["days"].values()).values())
 
     def due(self) -> int | None:
         """It says nothing without windows."""

@@ -59,7 +59,7 @@ class Ratio(Stateless):
             ]
             return self._facts(over.get(key, 0.0), under[key], sources)
 
-        return Verdicts(texts(names), breach, self._is_clear(values, breach), facts)
+        return Verdicts(texts(names), breach, self._is_clear(values, breach), facts, values)
 
     def _is_clear(self, values: Floats, breach: Bools) -> Bools:
         return ~breach if self._clear is None else compared(self._clear[0], values, self._clear[1])

@@ -38,6 +38,7 @@ class NoData(Stateless):
             breach,
             (silent == 0) | (silent >= self._gone),
             lambda place: self._facts(int(known[place]), int(silent[place])),
+            silent / 1e6,
         )
 
     def due(self) -> int | None:

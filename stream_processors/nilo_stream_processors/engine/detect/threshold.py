@@ -66,6 +66,7 @@ class Threshold(Stateless):
             breach[kept],
             clear[kept],
             lambda place: self._facts(rows, values, int(places[place])),
+            values[kept],
         )
 
     def due(self) -> int | None:

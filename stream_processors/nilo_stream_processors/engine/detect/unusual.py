@@ -69,7 +69,7 @@ class Anomaly:
                 sources,
             )
 
-        return Verdicts(keys, breach, ~breach, facts)
+        return Verdicts(keys, breach, ~breach, facts, found.score)
 
     def _points(self, step: Step) -> tuple[Ints, Floats, dict[int, int]]:
         """The series to score, their values, and where their windows are in the step."""

@@ -48,19 +48,20 @@ class Verdicts:
     """What a rule says of some series; of those that are not among them it knows nothing.
 
     `clear` says that an alert may end; between breach and clear it stays what it is. `facts` tells
-    of the series at a place in the arrays.
+    of the series at a place in the arrays; `values` are what was held against the bound.
     """
 
     keys: Texts
     breach: Bools
     clear: Bools
     facts: Callable[[int], Facts]
+    values: Floats
 
 
 def silent(facts: Callable[[int], Facts]) -> Verdicts:
     """Nothing to say of any series."""
     none = np.empty(0, np.bool_)
-    return Verdicts(NO_TEXTS, none, none, facts)
+    return Verdicts(NO_TEXTS, none, none, facts, np.empty(0))
 
 
 Stored = Iterator[pa.RecordBatch]
