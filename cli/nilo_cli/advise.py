@@ -24,6 +24,8 @@ _HEADS = {
     "always_fires": "Fire most of the time",
     "flaps": "Flap",
     "never_fires": "Never fire",
+    "never_judged": "Have not seen enough to fire",
+    "no_windows": "Have nothing to look at",
     "costs": "Cost most",
     "series": "Make most series",
     "undocumented": "Tell nobody what to do",
@@ -87,6 +89,12 @@ def _show(found: Sequence[Advice], week: Week) -> None:
         mine = [each for each in found if each.kind == kind]
         if mine:
             screen.print(Text(f"\n{head}", "bold cyan"))
+        if kind == "no_windows":
+            # The usual case where not all families are used: a line for each would hide the rest.
+            names = ", ".join(each.about for each in mine)
+            screen.print(Padding(Text(names, "bold"), (0, 0, 0, 2)))
+            screen.print(Padding(Text(f"→ {mine[0].advice}", "green"), (0, 0, 0, 4)))
+            continue
         for each in mine:
             line = Text.assemble((each.about, "bold"), " ", printable(each.finding))
             screen.print(Padding(line, (0, 0, 0, 2)))

@@ -23,7 +23,11 @@ _PATIENCE = 30.0  # seconds without a message or an end
 
 
 def decoded(
-    settings: Settings, ranges: Ranges, wanted: Callable[[Message], bool] | None = None
+    settings: Settings,
+    ranges: Ranges,
+    wanted: Callable[[Message], bool] | None = None,
+    *,
+    decoder: Decoder | None = None,
 ) -> Iterator[tuple[Place, pa.Table]]:
     """The rows of some offsets with their origin, in order within each partition.
 
@@ -33,18 +37,24 @@ def decoded(
         settings: where the brokers are.
         ranges: which offsets.
         wanted: looks at a message before it is decoded.
+        decoder: one that knows its schemas already, for somebody who reads many stretches.
 
     Raises:
         UnreachableError: nothing comes any more.
         KafkaException: reading fails for good.
     """
-    decoder = Decoder(settings.topic_prefix, Registry(settings).schema)
+    decoder = decoder or decoder_of(settings)
     for messages in messages_of(settings, ranges):
         kept = messages if wanted is None else [each for each in messages if wanted(each)]
         for place, group in by_partition(kept).items():
             chunk, _ = decoder.chunk(place, 0, group)
             if chunk.rows.num_rows:
                 yield place, chunk.rows
+
+
+def decoder_of(settings: Settings) -> Decoder:
+    """A decoder of all topics."""
+    return Decoder(settings.topic_prefix, Registry(settings).schema)
 
 
 def messages_of(settings: Settings, ranges: Ranges) -> Iterator[list[Message]]:

@@ -74,10 +74,12 @@ def test_a_rule_that_looks_for_small_values_misses_its_bound_from_above() -> Non
     assert found.figures["bound"] == 1.0
 
 
-def test_a_rule_without_windows_to_judge_is_told_of() -> None:
-    known = of_calls(rule(min_count=50))
-    (found,) = of_kind("never_fires", advised(known, means(lambda _: 9)))
-    assert "no window that it could judge" in found.finding
+def test_rules_that_could_not_judge_and_rules_without_windows_are_told_apart() -> None:
+    metrics = {"calls": {"windows": [SIZE]}, "others": {}}
+    known = catalogue(rule(min_count=50), rule(name="Idle", metric="others"), metrics=metrics)
+    found = advised(known, means(lambda _: 9))
+    assert [each.about for each in of_kind("never_judged", found)] == ["Rule"]
+    assert [each.finding for each in of_kind("no_windows", found)] == ["others has no windows"]
 
 
 def test_a_rule_that_fires_most_of_the_time_says_for_how_much_of_it() -> None:

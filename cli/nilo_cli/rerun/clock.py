@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import UTC, datetime
 
-from nilo_cli.offset_ranges import messages_of
+from nilo_cli.offset_ranges import decoder_of, messages_of
 from nilo_cli.rerun.slices import microseconds, windows_held
-from nilo_consumers.decoding import Decoder, by_partition
-from nilo_schemas.registry import Registry
+from nilo_consumers.decoding import by_partition
 from nilo_schemas.settings import Settings
 
 _LAST = 1000  # messages of each partition
@@ -26,7 +25,7 @@ def clock_of(settings: Settings, metrics: Collection[str]) -> int:
         place: (max(low, high - _LAST), high)
         for place, (low, high) in windows_held(settings)[1].items()
     }
-    decoder = Decoder(settings.topic_prefix, Registry(settings).schema)
+    decoder = decoder_of(settings)
     newest, taken = 0, 0
     for messages in messages_of(settings, ranges):
         for place, group in by_partition(messages).items():

@@ -41,11 +41,19 @@ class Look:
 
 @dataclass
 class Recorder:
-    """A judge in front of another one, which it asks; it keeps the last looks at one series."""
+    """A judge in front of another one, which it asks; it keeps the last looks at one series.
+
+    Args:
+        judged_by: the other one.
+        dimensions: those of its windows.
+        key: the series.
+        since: windows that end before are not noted; microseconds since 1970.
+    """
 
     judged_by: Judge
     dimensions: list[str]
     key: str
+    since: int = 0
     looks: deque[Look] = field(default_factory=lambda: deque(maxlen=KEPT))
 
     def __post_init__(self) -> None:
@@ -55,7 +63,8 @@ class Recorder:
     def judge(self, step: Step, others: Callable[[str], Closed]) -> Verdicts:
         """What the other one says."""
         verdicts = self.judged_by.judge(step, others)
-        self.looks.append(self._look(step, verdicts))
+        if step.end >= self.since:
+            self.looks.append(self._look(step, verdicts))
         return verdicts
 
     def _look(self, step: Step, verdicts: Verdicts) -> Look:

@@ -17,7 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but
 )
 
 from nilo_cli.cluster import connect, watermarks
-from nilo_cli.offset_ranges import Ranges, decoded
+from nilo_cli.offset_ranges import Ranges, decoded, decoder_of
 from nilo_consumers.batch import OFFSET, PARTITION
 from nilo_consumers.window_rows import COLUMNS, SCHEMA, WINDOW_ROWS
 from nilo_schemas import groups
@@ -89,9 +89,9 @@ def _stored(settings: Settings, store: str, wanted: Wanted) -> Iterator[Slice]:
 
 
 def _kafka(settings: Settings, wanted: Wanted) -> Iterator[Slice]:
-    newest = 0
+    newest, decoder = 0, decoder_of(settings)
     for ranges in _in_turn(settings, wanted):
-        found = decoded(settings, ranges, _of(wanted.metrics))
+        found = decoded(settings, ranges, _of(wanted.metrics), decoder=decoder)
         rows = [_asked(batch, wanted) for _, table in found for batch in table.to_batches()]
         table = _joined(rows)
         if table.num_rows:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nilo_cli.rerun.looked import Looked
-from nilo_cli.rerun.recorder import Look, Recorder
+from nilo_cli.rerun.recorder import KEPT, Look, Recorder
 from nilo_schemas.alerts import Alert
 from nilo_schemas.catalogue import Catalogue
 from nilo_schemas.rule_checks import rule_window
@@ -26,6 +26,8 @@ from nilo_stream_processors.engine.series import labels_of
 _Kind = tuple[str, str]
 # So many ends at a time: what waits for its turn is looked through for each.
 _ENDS = 500
+# Nothing is to be forgotten of the few series that match.
+_SERIES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,8 @@ class Trial:
     def standing(self, key: str, clock: int) -> Standing:
         """Where the rule stood for a key when windows up to `clock` (µs) had been looked at."""
         rows = {kind: list(held.in_time) for kind, held in self._rows.items()}
-        run = _Run(self._catalogue, self.rule, key)
-        transitions = run.through(rows, clock)
+        run = _Run(self._catalogue, self.rule, key, clock)
+        transitions = run.through(rows)
         watcher = run.watcher
         tracked = watcher.alerts.get(key)
         hop = watcher.feed.hop
@@ -166,8 +168,8 @@ class Trial:
             kind: list(held.newest(metrics[kind[0]].dimensions))
             for kind, held in self._rows.items()
         }
-        run = _Run(self._catalogue, self.rule, key)
-        run.through(rows, clock)
+        run = _Run(self._catalogue, self.rule, key, clock)
+        run.through(rows)
         then = {look.end: look for look in looks}
         return [
             Late(then.get(look.end, Look(look.end, Verdict.ABSENT, 0, None)), look)
@@ -178,28 +180,30 @@ class Trial:
 
 
 class _Run:
-    """The rule at work, with somebody who listens to what it says of one key."""
+    """The rule at work up to a time, with somebody who listens to what it says of one key."""
 
-    def __init__(self, catalogue: Catalogue, rule: Rule, key: str) -> None:
-        self._detection = Detection(catalogue, 1_000_000)
-        self._metrics, self._key = catalogue.metrics, key
+    def __init__(self, catalogue: Catalogue, rule: Rule, key: str, clock: int) -> None:
+        self._detection = Detection(catalogue, _SERIES)
+        self._key, self._clock = key, clock
         self.watcher = self._detection.watchers[rule.name]
-        recorder = Recorder(self.watcher.judge, self.watcher.feed.metric.dimensions, key)
+        feed = self.watcher.feed
+        since = clock - KEPT * feed.hop
+        recorder = Recorder(self.watcher.judge, feed.metric.dimensions, key, since)
         self.looks, self.watcher.judge = recorder.looks, recorder
 
-    def through(self, rows: Mapping[_Kind, list[pa.RecordBatch]], clock: int) -> list[Alert]:
-        """Let all windows pass that end up to `clock`; the transitions of the key."""
+    def through(self, rows: Mapping[_Kind, list[pa.RecordBatch]]) -> list[Alert]:
+        """Let the windows pass; the transitions of the key."""
         tables = {
             kind: pa.Table.from_batches(batches).combine_chunks()
             for kind, batches in rows.items()
             if batches
         }
         found: list[Alert] = []
-        for last, due in _in_turn(tables, clock):
+        for last, due in _in_turn(tables, self._clock):
             for kind, batch in due:
                 self._detection.add(*kind, batch)
             found += self._detection.advance(self._topic, last)
-        found += self._detection.advance(self._topic, clock)
+        found += self._detection.advance(self._topic, self._clock)
         labels = self.watcher.judge.labels
         mine = dict(zip(labels, labels_of(self._key, len(labels)), strict=True))
         return [alert for alert in found if alert.labels == mine]

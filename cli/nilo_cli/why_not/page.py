@@ -20,6 +20,7 @@ from nilo_cli.windows import bars
 from nilo_schemas.alerts import AlertState
 from nilo_stream_processors.engine.detect.life import Verdict
 from nilo_stream_processors.engine.detect.transition import time_of
+from nilo_stream_processors.engine.detect.verdicts import Facts
 from nilo_stream_processors.engine.detect.wording import labelled, told
 
 _ROWS = 8
@@ -95,14 +96,7 @@ def _windows(looks: Sequence[Look]) -> Table:
     for look in looks:
         facts = look.facts
         word, style = _VERDICTS[look.verdict]
-        value, bound = (
-            ("", "")
-            if facts is None
-            else (
-                _told(facts.score if facts.score is not None else facts.value, facts.unit, facts),
-                _told(facts.threshold, facts.unit, facts),
-            )
-        )
+        value, bound = ("", "") if facts is None else _held(facts)
         table.add_row(
             f"{time_of(look.end):%m-%d %H:%M:%S}",
             value,
@@ -118,9 +112,14 @@ def _line(looks: Sequence[Look]) -> Text:
     return Text(f"{bars(values)}  the last {len(looks)} looks, from the lowest up", "cyan")
 
 
-def _told(value: float | None, unit: str, facts: Any) -> str:
-    # What is held against the bound of an anomaly is its score, which has no unit.
-    return "" if value is None else told(value, "" if facts.score is not None else unit)
+def _held(facts: Facts) -> tuple[str, str]:
+    """The value and what it is held against: of an anomaly that is its score."""
+    value = "" if facts.value is None else told(facts.value, facts.unit)
+    if facts.threshold is None:
+        return value, ""
+    if facts.score is not None:
+        return value, f"score {facts.score:.2f} of {facts.threshold:.2f}"
+    return value, told(facts.threshold, facts.unit)
 
 
 def _look_json(look: Look) -> dict[str, Any]:
