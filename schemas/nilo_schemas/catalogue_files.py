@@ -62,12 +62,12 @@ def _metric(path: Path, tree: yaml.Node | None, name: str, value: Any) -> Metric
 def _refused(
     path: Path, tree: yaml.Node | None, place: tuple[str | int, ...], message: str
 ) -> CatalogueError:
-    line = _line(tree, ("metrics", *place))
+    line = line_of(tree, ("metrics", *place))
     where = ".".join(str(step) for step in place)
     return CatalogueError(f"{path}:{line}: {where}: {message}")
 
 
-def _line(node: yaml.Node | None, place: tuple[str | int, ...]) -> int:
+def line_of(node: yaml.Node | None, place: tuple[str | int, ...]) -> int:
     """The 1-based line of the deepest node on the way to `place`."""
     line = 1
     for step in place:
