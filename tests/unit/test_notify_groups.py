@@ -63,7 +63,7 @@ class Line:
         self.revision = 0
 
     def run(self, events: Iterable[str], until: str) -> list[str]:
-        """Play the events, look every second (later every fifth), and return what was sent since the last run."""
+        """Play the events, looking every second, later every fifth; what was sent meanwhile."""
         at: dict[int, list[str]] = {}
         for event in events:
             moment, *changes = event.split()
@@ -177,7 +177,8 @@ def test_alertmanagers_waits_make_these_notifications(
         ({"send_resolved": False}, ["0s a=F", "10m a=R", "20m a=F"], ["0m30 a:F", "20m30 a:F"]),
         ({"group_by": ["..."]}, ["0s a=F ab=F"], ["0m30 a:F", "0m30 ab:F"]),
         ({"group_by": []}, ["0s a=F b=F"], ["0m30 a:F b:F"]),
-        ({"group_wait": "0s", "group_interval": "1m"}, ["0s a=F", "5s a=R"], ["0m00 a:F", "1m00 a:R"]),
+        ({"group_wait": "0s", "group_interval": "1m"}, ["0s a=F", "5s a=R"],
+         ["0m00 a:F", "1m00 a:R"]),
         ({"repeat_interval": "10m"}, ["0s a=F"], ["0m30 a:F", "10m30 a:F", "20m30 a:F"]),
         ({"severities": ["info"]}, ["0s a=F"], []),
         ({"matchers": ['name=~"a.*"', "name!=ab"]}, ["0s a=F ab=F b=F"], ["0m30 a:F"]),
