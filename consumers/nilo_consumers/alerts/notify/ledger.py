@@ -44,22 +44,28 @@ log = logging.getLogger(__name__)
 class Ledger:
     """Membership, what was told, and the writing of it; for one thread.
 
+    Args:
+        before_leaving: called when another process is to notify, while this one still may.
+
     Attributes:
         mine: whether this process is the one that notifies; None until the group has said.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, before_leaving: Callable[[], None]) -> None:
         self.mine: bool | None = None
         self._settings = settings
         self._topic = settings.topic_prefix + Notified.kafka_topic
         self._registry = Registry(settings)
         self._producer: Producer | None = None
-        self._member = Consumer(consumer_config(settings, "notify"))
+        self._before_leaving = before_leaving
+        # Sticky: who comes does not take the work from who does it.
+        sticky = {"partition.assignment.strategy": "cooperative-sticky"}
+        self._member = Consumer(consumer_config(settings, "notify") | sticky)
         self._member.subscribe(
             [self._topic],
             on_assign=self._on_assign,
             on_revoke=self._on_revoke,
-            on_lost=self._on_revoke,
+            on_lost=self._on_lost,
         )
 
     def poll(self, seconds: float) -> None:
@@ -131,10 +137,16 @@ class Ledger:
 
     def _on_assign(self, consumer: Consumer, parts: list[TopicPartition]) -> None:
         # It is read by another consumer, at the moment of taking over: this one is a member only.
-        consumer.assign([])
-        self.mine = bool(parts)
+        consumer.incremental_assign(parts)
+        consumer.pause(parts)
+        self.mine = self.mine or bool(parts)
 
-    def _on_revoke(self, _consumer: Consumer, _parts: list[TopicPartition]) -> None:
+    def _on_revoke(self, _consumer: Consumer, parts: list[TopicPartition]) -> None:
+        if parts and self.mine:
+            self._before_leaving()
+            self.mine = False
+
+    def _on_lost(self, _consumer: Consumer, _parts: list[TopicPartition]) -> None:
         self.mine = False
 
 

@@ -84,7 +84,7 @@ class Notifier:
     ) -> None:
         self._stop, self._metrics = stop, metrics
         self._counters = Counters(metrics.registry)
-        self._board, self._ledger = Board(settings), Ledger(settings)
+        self._board, self._ledger = Board(settings), Ledger(settings, self._finish)
         self._lines = {
             each.name: _Line(each, receivers.external_url, self._counters)
             for each in receivers.receivers
@@ -110,11 +110,10 @@ class Notifier:
                 if done and not ready:
                     ready = True
                     on_ready()
-            self._finish()
         finally:
             for line in self._lines.values():
                 line.sender.close()
-            self._ledger.close()
+            self._ledger.close()  # which ends what is under way first
             self._board.close()
 
     def _attempt(self) -> bool:
@@ -205,14 +204,14 @@ class Notifier:
             self._ledger.write(notes)
 
     def _finish(self) -> None:
-        """Note the end of what is under way, as far as it ends soon."""
+        """Note the end of what is under way, as far as it ends soon; others are not known of."""
         deadline = time.monotonic() + LAST_WAIT
-        while self._active and any(not line.sender.idle for line in self._lines.values()):
-            self._ledger.poll(0)
-            if not self._ledger.mine or time.monotonic() > deadline:
-                return
-            for line in self._lines.values():
-                self._settle(line, EVERY)
+        busy = [line for line in self._lines.values() if not line.sender.idle]
+        for line in busy if self._active else []:
+            try:
+                self._settle(line, max(0.0, deadline - time.monotonic()))
+            except NiloError as error:
+                log.warning("not noted what became of a notification: %s", error)
 
 
 def desk_of(receiver: Receiver, notes: Iterable[Notified]) -> Desk:
