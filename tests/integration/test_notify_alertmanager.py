@@ -19,13 +19,14 @@ from nilo_consumers.alerts.notify.run import send_test
 from nilo_schemas.alerts import Alert, AlertState, Matcher, Silence
 from nilo_schemas.settings import Settings
 from tests.alerts import publish, say
-from tests.integration.debian import program
+from tests.integration.debian import in_its_place, program
 from tests.integration.hook import Hook, hook
 from tests.integration.notifying import an_alert_now, notifying, with_receivers
 from tests.integration.programs import free_port, wait_for
 from tests.integration.sinking import get
 
 pytestmark = pytest.mark.integration
+PACKAGE = "prometheus-alertmanager"
 
 
 @contextmanager
@@ -38,7 +39,7 @@ def alertmanager(target: str, folder: Path) -> Iterator[str]:
     config.write_text(yaml.safe_dump({"route": route, "receivers": [receiver]}))
     process = subprocess.Popen(
         [
-            program("prometheus-alertmanager", "prometheus-alertmanager"),
+            *in_its_place(program(PACKAGE, PACKAGE), PACKAGE),
             f"--config.file={config}",
             f"--storage.path={folder / 'data'}",
             f"--web.listen-address={url.removeprefix('http://')}",
@@ -67,6 +68,10 @@ def held(url: str) -> dict[str, dict[str, Any]]:
     return {
         each["labels"]["alertname"]: each for each in json.loads(get(f"{url}/api/v2/alerts")[1])
     }
+
+
+def states(url: str) -> dict[str, str]:
+    return {name: each["status"]["state"] for name, each in held(url).items()}
 
 
 @pytest.fixture
@@ -98,9 +103,8 @@ def test_alerts_are_active_there_sent_again_and_resolved_and_told_once_each(
                 "model_name": "a", "exported_severity": "x",
             }  # fmt: skip
             assert first["Slow"]["annotations"]["summary"] == slow.summary
-            assert datetime.fromisoformat(first["Slow"]["startsAt"]) - slow.starts_at < timedelta(
-                milliseconds=1
-            )
+            began = datetime.fromisoformat(first["Slow"]["startsAt"])  # to the millisecond
+            assert slow.starts_at - began < timedelta(milliseconds=1)
             assert first["Slow"]["status"]["state"] == "active"
             wait_for("the resend", lambda: held(url)["Slow"]["endsAt"] > first["Slow"]["endsAt"])
             assert held(url)["Slow"]["fingerprint"] == first["Slow"]["fingerprint"]
@@ -126,7 +130,8 @@ def test_alerts_are_active_there_sent_again_and_resolved_and_told_once_each(
             wait_for("its end", lambda: held(url) == {})
             wait_for("its word", lambda: "resolved Odd:resolved" in server.drawn())
     assert sorted(server.drawn()) == [
-        "firing Odd:firing", "firing Slow:firing", "resolved Odd:resolved", "resolved Slow:resolved",
+        "firing Odd:firing", "firing Slow:firing",
+        "resolved Odd:resolved", "resolved Slow:resolved",
     ]  # fmt: skip
 
 
@@ -148,10 +153,7 @@ def test_its_own_silence_holds_and_a_test_alert_arrives(
         urlopen(asked, timeout=10).close()
         publish(mine, [an_alert_now("Slow")])
         with notifying(mine):
-            wait_for(
-                "it",
-                lambda: held(url)["Slow"]["status"]["state"] == "suppressed" if held(url) else None,
-            )
+            wait_for("it", lambda: states(url) == {"Slow": "suppressed"})
         send_test(mine, "am")
         wait_for("the other", lambda: server.got)
     assert server.drawn() == ["firing NiloTestNotification:firing"]

@@ -116,6 +116,21 @@ def test_one_notifies_and_the_other_takes_over_when_it_is_killed(
     )
 
 
+def test_a_clean_stop_waits_for_what_is_under_way_and_notes_its_end(
+    server: Hook, settings: Settings, tmp_path: Path
+) -> None:
+    mine = to(server, settings, tmp_path)
+    publish(mine, [an_alert_now()])
+    server.open.clear()
+    with notifying(mine) as notifier:
+        wait_for("the alert", lambda: server.got)
+        notifier.stop.set()
+        notifier.thread.join(1)
+        assert notifier.thread.is_alive()
+        server.open.set()
+    assert set(phases(mine).values()) == {"sent"}
+
+
 @pytest.mark.parametrize("moment", ["noting", "noted"])
 def test_one_that_was_stopped_and_comes_back_tells_nothing_that_the_other_has_told(
     server: Hook, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str

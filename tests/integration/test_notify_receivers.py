@@ -90,7 +90,7 @@ def test_apprise_posts_json_and_forms_made_by_templates(
     place = server.url.removeprefix("http://")
     mine = with_receivers(
         settings, tmp_path,
-        {"name": "json", "apprise": f"json://{place}/json", "title": TITLE, "body": BODY, **AT_ONCE},
+        AT_ONCE | {"name": "json", "apprise": f"json://{place}/j", "title": TITLE, "body": BODY},
         {"name": "form", "apprise": f"form://{place}/form", **AT_ONCE},
     )  # fmt: skip
     publish(mine, [an_alert_now()])
@@ -98,7 +98,7 @@ def test_apprise_posts_json_and_forms_made_by_templates(
         wait_for("both", lambda: running.ended("sent") == 2)
     by_path = {got.path: got for got in server.got}
     assert len(server.got) == 2
-    sent = by_path["/json"].json
+    sent = by_path["/j"].json
     assert (sent["title"], sent["message"].strip(), sent["type"]) == (
         "firing: 1",
         "atlas",
@@ -244,7 +244,7 @@ def test_no_secret_reaches_a_log_an_error_metrics_or_the_topic(
     monkeypatch.setenv("HOOK", f"http://user:{SECRET}@{nobody}/{SECRET}?token={SECRET}")
     mine = with_receivers(
         settings, tmp_path,
-        {"name": "slack", "apprise": f"jsons://u:{SECRET}@{nobody}/{SECRET}/?+X={SECRET}"} | AT_ONCE,
+        AT_ONCE | {"name": "slack", "apprise": f"jsons://u:{SECRET}@{nobody}/{SECRET}?+X={SECRET}"},
         {"name": "hook", "webhook": {"env": "HOOK"}, "secret": {"file": str(key)}, **AT_ONCE},
         {"name": "manager", "alertmanager": {"env": "HOOK"}},
         {"name": "bad", "webhook": f"http://{nobody}/a b{SECRET}", **AT_ONCE},

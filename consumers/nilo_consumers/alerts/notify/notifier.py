@@ -111,9 +111,9 @@ class Notifier:
                     ready = True
                     on_ready()
         finally:
+            self._ledger.close()  # which calls _finish first
             for line in self._lines.values():
                 line.sender.close()
-            self._ledger.close()  # which ends what is under way first
             self._board.close()
 
     def _attempt(self) -> bool:
