@@ -132,7 +132,7 @@ def sink(
         bool, typer.Option("--dry-run", help="notify: print what would be sent from now on.")
     ] = False,
 ) -> None:
-    """Bring events and windows from Kafka into a store, and alerts to people.
+    """Bring events and windows into a store, or alerts to people.
 
     Runs until Ctrl-C or SIGTERM; then what is held is stored first. influx posts the final windows
     as line protocol to influx_url; pushgateway pushes what prometheus would serve to

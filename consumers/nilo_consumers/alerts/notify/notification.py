@@ -102,9 +102,11 @@ class Desk(Protocol):
     @property
     def known(self) -> set[str]:
         """The fingerprints of the alerts of which the receiver may know."""
+        ...
 
     def take(self, standings: Iterable[Standing], now: datetime) -> Notification | None:
         """What is due now, and from now on under way; None: nothing."""
 
     def settle(self, notification: Notification, outcome: Outcome, now: datetime) -> Notes:
         """Take in what became of a notification; what is to be written about it."""
+        ...
