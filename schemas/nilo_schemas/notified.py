@@ -17,6 +17,9 @@ class Told(Part):
     fingerprint: Name
     state: AlertState
     since: Time = Field(description="when the receiver was first told of this state")
+    sure: bool = Field(
+        default=True, description="false: of a sending of which nobody knows the end"
+    )
 
 
 class Notified(Record):

@@ -96,8 +96,9 @@ def test_killed_at_any_step_it_tells_nothing_twice_within_the_interval_and_loses
     assert len({got.headers["Idempotency-Key"] for got in server.got if got.drawn == SLOW}) == 1
 
 
-def test_one_notifies_and_the_other_takes_over_when_it_is_killed(
-    server: Hook, settings: Settings, tmp_path: Path
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_one_notifies_and_the_other_takes_over_when_it_ends(
+    server: Hook, settings: Settings, tmp_path: Path, number: signal.Signals
 ) -> None:
     mine, port = to(server, settings, tmp_path), free_port()
     words = ["sink", "notify", "--metrics-port", port]
@@ -107,7 +108,7 @@ def test_one_notifies_and_the_other_takes_over_when_it_is_killed(
         with notifying(mine) as second:
             assert second.value("nilo_notifier_active") == 0
             told(server, mine, "Meanwhile")
-            first.kill()
+            first.send_signal(number)
             active(second)
             told(server, mine, "After")
             wait_for("the count", lambda: second.ended("sent") == 1)

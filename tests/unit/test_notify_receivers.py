@@ -64,7 +64,7 @@ def test_the_example_of_the_docs_is_a_right_file_with_the_defaults_it_claims(
         ("receivers:\n- name: a\n  alertmanager: http://h\n  rate_limit: 5\n", 2, "no meaning"),
         ("receivers:\n- name: a\n  apprise: nonsense://h\n", 3, "does not take this URL"),
         ("receivers:\n- name: a\n  apprise: json://h\n  body: '{{ x'\n", 4, "template is wrong"),
-        ("receivers:\n- name: a\n  apprise: json://h\n  body: '{{ alerts[0].sumary }}'\n", 4, ""),
+        ("receivers:\n- name: a\n  apprise: json://h\n  body: '{{ alerts[0].txt }}'\n", 4, "txt"),
         ("receivers:\n- name: a\n  webhook: {env: NONE_SUCH}\n", 3, "no NONE_SUCH"),
         ("receivers:\n- name: a\n  webhook: {file: /none/such}\n", 3, "/none/such is not readable"),
         ("receivers:\n- name: a\n  webhook: http://h\n  matchers: ['a~b']\n", 4, "write a matcher"),

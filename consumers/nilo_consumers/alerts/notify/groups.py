@@ -118,18 +118,17 @@ class Groups:
     ) -> _Group:
         note = self._notes.get(key)
         known = {told.fingerprint: told for told in self._known(note, now)}
-        perhaps = known.keys() | {told.fingerprint for told in (_perhaps(note) if note else ())}
         told: list[Told] = []
         alerts: list[Alert] = []
         news = False
         for alert, suppression in sorted(members, key=_age):
             standing, before = Standing(alert, suppression), known.get(alert.fingerprint)
             if standing.shown:
-                changed = before is None or before.state != alert.state
+                changed = before is None or before.state != alert.state or not before.sure
                 news |= changed
                 alerts.append(alert)
                 told.append(_told(alert, now) if before is None or changed else before)
-            elif standing.over and alert.fingerprint in perhaps:
+            elif standing.over and before is not None:
                 if self._receiver.send_resolved:
                     alerts.append(alert)
                     news = True
@@ -139,11 +138,11 @@ class Groups:
         return _Group(labels, tuple(alerts), tuple(known.values()), tuple(told), news, since)
 
     def _known(self, note: Notified | None, now: datetime) -> Iterable[Told]:
-        """What the receiver knows; of a sending with an unknown end what it will count as."""
+        """What the receiver knows, a sending of unknown end counted as sent until it is time."""
         if note is None:
             return ()
         unsure = note.phase == "sending" and now >= self._quiet_until(note)
-        return note.before if unsure else note.told
+        return _either(note) if unsure else note.told
 
     def _quiet_until(self, note: Notified) -> datetime:
         interval = self._receiver.group_interval
@@ -225,6 +224,15 @@ class Groups:
 def _perhaps(note: Notified) -> list[Told]:
     """What the receiver may know."""
     return [*note.told, *note.before]
+
+
+def _either(note: Notified) -> list[Told]:
+    """What the receiver knows whether it was sent or not; sure is only what is the same in both."""
+    told, before = ({each.fingerprint: each for each in some} for some in (note.told, note.before))
+    return [
+        each if told.get(name) == before.get(name) else each.model_copy(update={"sure": False})
+        for name, each in (told | before).items()
+    ]
 
 
 def _told(alert: Alert, now: datetime) -> Told:
