@@ -31,11 +31,6 @@ def labelled(labels: Mapping[str, str]) -> str:
     return ", ".join(f"{name}={value}" for name, value in sorted(labels.items()))
 
 
-def places(template: str) -> list[str]:
-    """The labels that a template names."""
-    return _PLACE.findall(template)
-
-
 def filled(template: str, labels: Mapping[str, str]) -> str:
     """A template with the values of its labels: `{model} answers slowly`."""
     return _PLACE.sub(lambda match: labels.get(match[1], match[0]), template)
