@@ -10,7 +10,9 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +42,7 @@ class SinkName(StrEnum):
     PROMETHEUS = "prometheus"
     INFLUX = "influx"
     PUSHGATEWAY = "pushgateway"
+    NOTIFY = "notify"
 
 
 def process(
@@ -118,12 +121,23 @@ def sink(
             help=f"Its port; default: {PROMETHEUS_PORT} for prometheus, none for the others.",
         ),
     ] = None,
+    *,
+    test: Annotated[
+        str | None,
+        typer.Option(
+            "--test", metavar="RECEIVER", help="notify: send it a made-up alert, and end."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="notify: print what would be sent from now on.")
+    ] = False,
 ) -> None:
-    """Bring events and windows from Kafka into a store.
+    """Bring events and windows into a store, or alerts to people.
 
     Runs until Ctrl-C or SIGTERM; then what is held is stored first. influx posts the final windows
     as line protocol to influx_url; pushgateway pushes what prometheus would serve to
-    pushgateway_url, where it stays.
+    pushgateway_url, where it stays. notify tells the receivers of notify_file of alerts; a second
+    one stands by.
 
     \b
     Example:
@@ -133,12 +147,16 @@ def sink(
       nilo sink prometheus --port 9464
       NILO_INFLUX_URL='http://localhost:8086/api/v2/write?org=acme&bucket=nilo' nilo sink influx
       NILO_PUSHGATEWAY_URL=http://localhost:9091 nilo sink pushgateway
+      NILO_NOTIFY=receivers.yaml nilo sink notify --test oncall
+      NILO_NOTIFY=receivers.yaml nilo sink notify
     """
     from nilo_cli.cluster import require_topics
-    from nilo_consumers import run_sink
     from nilo_schemas.collector import tune_gc
 
     settings = settings_of(ctx)
+    if test is not None or dry_run:
+        _try_notify(name, settings, test)
+        return
     if metrics_port is None and name is SinkName.PROMETHEUS:
         metrics_port = PROMETHEUS_PORT
     if metrics_port is not None:
@@ -146,14 +164,41 @@ def sink(
     require_topics(settings)
     _log_to_stderr()
     tune_gc()
-    run_sink(
-        name.value,
+    _runner(name)(
         settings,
         stop=stop_on_signal(),
         metrics_host=metrics_host,
         metrics_port=metrics_port,
         on_ready=lambda url: log.info("%s: ready, %s", name.value, url or "no /metrics"),
     )
+
+
+def _runner(name: SinkName) -> Callable[..., None]:
+    """What runs a sink: `run_notify`, or `run_sink` with the name of a store."""
+    if name is SinkName.NOTIFY:
+        from nilo_consumers.alerts.notify.run import run_notify
+
+        return run_notify
+    from nilo_consumers import run_sink
+
+    return partial(run_sink, name.value)
+
+
+def _try_notify(name: SinkName, settings: Settings, receiver: str | None) -> None:
+    """`--test RECEIVER`, else `--dry-run`."""
+    if name is not SinkName.NOTIFY:
+        raise UsageError(f"--test and --dry-run are for `nilo sink notify`, not for {name.value}")
+    from nilo_cli.cluster import require_topics
+    from nilo_cli.output import print_json
+    from nilo_consumers.alerts.notify.run import send_test, would_send
+
+    if receiver is not None:
+        send_test(settings, receiver)
+        print(f"sent to {receiver}")
+        return
+    require_topics(settings)
+    for shown in would_send(settings, stop_on_signal()):
+        print_json(shown)
 
 
 def demo(

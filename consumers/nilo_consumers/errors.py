@@ -1,9 +1,11 @@
 """Every error that nilo_consumers raises.
 
 NiloError (nilo_schemas)
-├── MissingExtraError          a package of the extra `consumers` is not installed
+├── MissingExtraError          a package of the extra `consumers` or `notify` is not installed
 ├── UnknownSinkError           no sink has this name
 ├── AddressTakenError          /metrics cannot listen where it was told to
+├── ReceiversError             the file of the receivers is refused, or names no such receiver
+├── FencedError                another process notifies now (transient: this one stands by)
 ├── BrokerRefusedError         Kafka refuses this consumer (rights, or a fatal error of the client)
 └── StoreError                 a store did not take a batch
     ├── StoreUnavailableError  it does not answer or is full (transient: the runner tries again)
@@ -19,7 +21,7 @@ from nilo_schemas.errors import NiloError
 
 
 class MissingExtraError(NiloError):
-    """A package of the extra `consumers` is not installed."""
+    """A package of the extra `consumers` or `notify` is not installed."""
 
 
 class UnknownSinkError(NiloError):
@@ -28,6 +30,16 @@ class UnknownSinkError(NiloError):
 
 class AddressTakenError(NiloError):
     """The server of /metrics cannot listen where it was told to."""
+
+
+class ReceiversError(NiloError):
+    """The file of the receivers is refused, with file and line, or names no such receiver."""
+
+
+class FencedError(NiloError):
+    """Another process has taken over what this one wanted to write."""
+
+    transient = True
 
 
 class BrokerRefusedError(NiloError):

@@ -29,14 +29,14 @@ from nilo_consumers.sink import Offsets
 from nilo_schemas.settings import Settings
 
 LIMIT = 30.0  # seconds for one request
-_TRANSIENT = {408, 425, 429}
+TRANSIENT = {408, 425, 429}
 _TOO_LARGE = 413
 # How InfluxDB 1, 2 and QuestDB tell of lines that they do not take; other 400s are about us.
 _LINES = re.compile(r"(?i)pars(e|ing)|partial write|\"line\"")
 _SHOWN = 200  # characters of an answer
 
 
-class _Stay(HTTPRedirectHandler):
+class Stay(HTTPRedirectHandler):
     """Follows no redirect: urllib would make a GET of the POST and lose the lines."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
@@ -60,7 +60,7 @@ class InfluxSink:
         self._headers = {"Content-Type": "text/plain; charset=utf-8"}
         if settings.influx_token is not None:
             self._headers["Authorization"] = f"Token {settings.influx_token.get_secret_value()}"
-        self._opener = build_opener(_Stay)
+        self._opener = build_opener(Stay)
         self._not_before = 0.0
 
     def connect(self, parts: Collection[TopicPart]) -> Offsets:
@@ -94,8 +94,8 @@ class InfluxSink:
     def _refusal(self, error: HTTPError) -> StoreError:
         answer = answer_of(error)
         told = f"{self._place()} answers {error.code}: {answer[:_SHOWN]}"
-        if error.code in _TRANSIENT or error.code >= 500:
-            self._not_before = time.monotonic() + _seconds(error.headers.get("Retry-After"))
+        if error.code in TRANSIENT or error.code >= 500:
+            self._not_before = time.monotonic() + seconds_to_wait(error.headers.get("Retry-After"))
             return StoreUnavailableError(told)
         if error.code == _TOO_LARGE or (error.code in (400, 422) and _LINES.search(answer)):
             return RowsRefusedError(told)
@@ -114,7 +114,7 @@ def answer_of(error: HTTPError) -> str:
         return ""
 
 
-def _seconds(retry_after: str | None) -> float:
+def seconds_to_wait(retry_after: str | None) -> float:
     """What a Retry-After header asks for: seconds, or a date."""
     if retry_after is None:
         return 0.0

@@ -30,7 +30,7 @@ class _File:
     def refused(self, place: _Place, message: str) -> CatalogueError:
         """The error about a place in this file."""
         where = ".".join(str(step) for step in place).removeprefix("metrics.")
-        return CatalogueError(f"{self.path}:{_line(self.tree, place)}: {where}: {message}")
+        return CatalogueError(f"{self.path}:{line_of(self.tree, place)}: {where}: {message}")
 
     def parsed(self, model: type[_Model], place: _Place, value: Any) -> _Model:
         """The value at a place as a model; raises CatalogueError."""
@@ -151,7 +151,7 @@ def _check(
         )
 
 
-def _line(node: yaml.Node | None, place: _Place) -> int:
+def line_of(node: yaml.Node | None, place: _Place) -> int:
     """The 1-based line of the deepest node on the way to `place`."""
     line = 1
     for step in place:

@@ -23,6 +23,7 @@ from nilo_schemas.alerts import Alert, Silence
 from nilo_schemas.errors import ContractError
 from nilo_schemas.families import families
 from nilo_schemas.fields import AvroInt, duration_to_long, money_to_long
+from nilo_schemas.notified import Notified
 from nilo_schemas.record import Part, Record, inner_type, plain_type
 from nilo_schemas.results import MetricWindow
 
@@ -42,7 +43,8 @@ _UNITS = {timedelta: "microseconds", Decimal: "nano-dollars"}
 
 def records() -> dict[str, type[Record]]:
     """Every record that has a contract, by its topic."""
-    return stored_records() | {Silence.kafka_topic: Silence}
+    unkept: tuple[type[Record], ...] = (Silence, Notified)
+    return stored_records() | {record.kafka_topic: record for record in unkept}
 
 
 def stored_records() -> dict[str, type[Record]]:

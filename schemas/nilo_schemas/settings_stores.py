@@ -100,6 +100,11 @@ class StoreSettings(ConnectionSettings):
     lake_rows: int = Field(
         default=250_000, ge=1, description="events of a topic that are written without waiting"
     )
+    notify_file: Path | None = Field(
+        default=None,
+        description="YAML file of the receivers of `nilo sink notify`",
+        json_schema_extra={"alias_env": "NILO_NOTIFY"},
+    )
     sqlite_file: Path | None = Field(
         default=None, description="file of `nilo sink sqlite` (default: HOME/nilo.db)"
     )

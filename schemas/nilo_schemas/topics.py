@@ -23,6 +23,7 @@ from nilo_schemas.clients import kafka_config
 from nilo_schemas.contracts import stored_records
 from nilo_schemas.dead_letters import dead_letter_topic
 from nilo_schemas.errors import ContractError, UnreachableError
+from nilo_schemas.notified import Notified
 from nilo_schemas.results import PARTIALS_TOPIC, STATE_TOPICS
 from nilo_schemas.settings import Settings
 
@@ -74,7 +75,9 @@ def _inner(settings: Settings) -> list[TopicSpec]:
     # Partials have no keys: a compacted topic would refuse them.
     partials = {"cleanup.policy": "delete"} | _kept(days=1)
     compacted = (*STATE_TOPICS, STATE_TOPIC, Silence.kafka_topic)
-    return [
+    # Who has its only partition is the one that notifies.
+    notified = TopicSpec(settings.topic_prefix + Notified.kafka_topic, 1, COMPACTED)
+    return [notified] + [
         TopicSpec(settings.topic_prefix + topic, settings.partitions, config)
         for topic, config in ((PARTIALS_TOPIC, partials), *((t, COMPACTED) for t in compacted))
     ]

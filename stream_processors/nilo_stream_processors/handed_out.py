@@ -38,9 +38,9 @@ class HandedOut:
         self._ends: dict[TP, int] = {}
         # Faust's own note of what is committed also holds what failed to be.
         self._confirmed: dict[TP, int] = {}
-        # What was delivered in the longest write of state since a commit was confirmed, and what
-        # there was before the write that is under way.
-        self._written = 0
+        # Of each partition: what was delivered in the longest write of state since its last commit
+        # was confirmed; and what there was before the write that is under way.
+        self._written: dict[TP, int] = {}
         self._before: int | None = None
 
     def add(self, message: ConsumerMessage) -> None:
@@ -89,8 +89,10 @@ class HandedOut:
 
     def confirm(self, offsets: Mapping[TP, int]) -> None:
         """The broker has confirmed a commit."""
+        for tp, offset in offsets.items():
+            if self._confirmed.get(tp) != offset:
+                self._written.pop(tp, None)
         self._confirmed.update(offsets)
-        self._written = 0
 
     def begin_at(self, committed: Mapping[TP, int | None]) -> None:
         """The broker has told what is committed."""
@@ -100,15 +102,18 @@ class HandedOut:
         """How far each partition is.
 
         What was handed out gets on by being committed, which it is when it is done and its state
-        is written, and by each message of that state, of which there may be many. While all that
-        was handed out is committed, the reader's position counts (not every offset brings one).
+        is written; and once it is done by each message of that state, of which there may be many.
+        What others write and commit does not help a partition that hangs. While all that was handed
+        out is committed, the reader's position counts (not every offset brings one).
 
         Args:
             ends: the offsets at which the partitions end.
             positions: the offsets that are fetched next, of those that have one.
         """
         if self._before is not None:
-            self._written = max(self._written, self._delivered() - self._before)
+            written = self._delivered() - self._before
+            for tp in ends.keys() - self.in_hand().keys():
+                self._written[tp] = max(self._written.get(tp, 0), written)
         return {
             f"{tp.topic}/{tp.partition}": self._standing(tp, positions.get(tp), end)
             for tp, end in ends.items()
@@ -117,7 +122,7 @@ class HandedOut:
     def _standing(self, tp: TP, position: int | None, end: int) -> Standing:
         done = self._confirmed.get(tp, 0)
         if self._ends.get(tp, 0) > done:
-            return Standing((done, self._written), max(end - done, 1))
+            return Standing((done, self._written.get(tp, 0)), max(end - done, 1))
         return Standing((done, position), max(end - (position or 0), 0))
 
 

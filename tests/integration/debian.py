@@ -23,6 +23,21 @@ def program(name: str, package: str) -> str:
     return found
 
 
+def in_its_place(program: str, package: str) -> list[str]:
+    """The words that run a program which looks for files of its package under /usr/share.
+
+    Where it is only unpacked, it gets them there in a mount namespace of its own; skips where
+    there are none to be had.
+    """
+    share = CACHE / package / "usr" / "share"
+    if not program.startswith(str(CACHE)):
+        return [program]
+    alone = ["unshare", "--user", "--map-root-user", "--mount", "--"]
+    if shutil.which("unshare") is None or not _run(CACHE, *alone, "true"):
+        pytest.skip(f"{program} needs a mount namespace, and there are none here")
+    return [*alone, "sh", "-c", 'mount --bind "$0" /usr/share && exec "$@"', str(share), program]
+
+
 def _bin(package: str) -> str:
     return str(CACHE / package / "usr" / "bin")
 

@@ -1,80 +1,23 @@
-"""The consumer of alerts: loops, callbacks, where it begins, what it commits."""
+"""The consumer of alerts: loops, where a group begins, what it commits."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
-import threading
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 
 from nilo_consumers import AlertConsumer
-from nilo_consumers.alerts import calls
-from nilo_consumers.alerts.reader import group_of
 from nilo_schemas.alerts import Alert, AlertState, Matcher, Silence
-from nilo_schemas.clients import kafka_config
 from nilo_schemas.settings import Settings
 from tests.alerts import BEGUN, an_alert, publish, say
-from tests.integration.programs import running, wait_for
+from tests.integration.alerting import committed, consumer, ids, life, take
+from tests.integration.programs import wait_for
 from tests.integration.sinking import produce
 from tests.integration.windows import read_topic
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "FIRST_WAIT", 0.01)
-
-
-def consumer(settings: Settings, **more: Any) -> AlertConsumer:
-    usual: dict[str, Any] = {"start": "beginning"}
-    return AlertConsumer("pager", settings=settings, **usual | more)
-
-
-def life(count: int, model: str = "atlas") -> list[Alert]:
-    """So many transitions of one alert, which lie in one partition."""
-    return [an_alert(revision=number, labels={"model": model}) for number in range(count)]
-
-
-def committed(settings: Settings, group: str = "pager") -> dict[int, int]:
-    """The offsets that the group has committed, by partition."""
-    config = kafka_config(settings, group_id=group_of(settings, group))
-    asker = Consumer(config | {"log_level": 0})
-    topic = settings.topic_prefix + Alert.kafka_topic
-    places = [TopicPartition(topic, number) for number in range(settings.partitions)]
-    found = {each.partition: each.offset for each in asker.committed(places, timeout=10)}
-    asker.close()
-    return {partition: offset for partition, offset in found.items() if offset >= 0}
-
-
-def take(alerts: Iterator[Alert], count: int) -> list[Alert]:
-    return [next(alerts) for _ in range(count)]
-
-
-@contextmanager
-def calling(consumer: AlertConsumer, **more: Any) -> Iterator[threading.Thread]:
-    """Run the callbacks of a consumer while the block runs."""
-    stop = threading.Event()
-    thread = threading.Thread(target=consumer.run, args=(stop,), kwargs=more)
-    thread.start()
-    try:
-        yield thread
-    finally:
-        stop.set()
-        thread.join(60)
-    assert not thread.is_alive()
-
-
-def ids(alerts: Iterable[Alert]) -> list[str]:
-    return [alert.id for alert in alerts]
 
 
 # Where a group begins
@@ -187,105 +130,6 @@ def test_what_does_not_decode_is_a_dead_letter(settings: Settings) -> None:
     assert letter.value() == b"none"
     assert headers["x-nilo-error-code"] == b"framing"
     assert headers["__connect.errors.connector.name"] == b"alerts-pager"
-
-
-# Callbacks
-
-
-def test_callbacks_are_called_with_what_they_want(settings: Settings) -> None:
-    slow, dear = an_alert(), an_alert(rule="LlmCost", severity="warning")
-    pager = consumer(settings)
-    paged, noted = [], []
-
-    @pager.on(severity="critical", rule="LlmSlow")
-    def page(alert: Alert) -> None:
-        paged.append(alert)
-
-    @pager.on()
-    async def note(alert: Alert) -> None:
-        await asyncio.sleep(0)
-        noted.append(alert)
-
-    publish(settings, [slow, dear])
-    with calling(pager):
-        wait_for("all committed", lambda: sum(committed(settings).values()) == 2)
-    assert paged == [slow]
-    assert sorted(ids(noted)) == sorted([slow.id, dear.id])
-
-
-def test_a_callback_that_raises_is_called_again(settings: Settings) -> None:
-    publish(settings, life(1))
-    pager = consumer(settings)
-    tries: list[Alert] = []
-    others: list[Alert] = []
-
-    @pager.on()
-    def page(alert: Alert) -> None:
-        tries.append(alert)
-        if len(tries) < 3:
-            raise ConnectionError("the pager is busy")
-
-    pager.on()(others.append)
-    with calling(pager):
-        wait_for("the commit", lambda: sum(committed(settings).values()) == 1)
-    assert (len(tries), len(others)) == (3, 1)
-    assert read_topic(settings, "dlq.alerts") == []
-
-
-def test_an_alert_that_fails_at_every_try_is_a_dead_letter_and_the_next_one_comes(
-    settings: Settings,
-) -> None:
-    bad, good = life(2)
-    publish(settings, [bad, good])
-    pager = consumer(settings)
-    tries = []
-
-    @pager.on()
-    async def page(alert: Alert) -> None:
-        tries.append(alert)
-        if alert == bad:
-            raise ValueError("no such number")
-
-    with calling(pager, attempts=3):
-        wait_for("both", lambda: sum(committed(settings).values()) == 2)
-    assert ids(tries) == ids([bad, bad, bad, good])
-    (letter,) = read_topic(settings, "dlq.alerts")
-    (origin,) = [m for m in read_topic(settings, "alerts") if m.value() == letter.value()]
-    headers = dict(letter.headers())
-    assert letter.key() == bad.fingerprint.encode()
-    assert headers["x-nilo-error-code"] == b"failed"
-    assert headers["__connect.errors.exception.message"] == b"page: ValueError: no such number"
-    assert headers["__connect.errors.stage"] == b"TASK_PUT"
-    assert headers["__connect.errors.topic"] == origin.topic().encode()
-    assert headers["__connect.errors.partition"] == str(origin.partition()).encode()
-    assert headers["__connect.errors.offset"] == str(origin.offset()).encode()
-
-
-def test_a_stop_between_two_tries_leaves_the_alert_for_the_next_start(settings: Settings) -> None:
-    publish(settings, life(1))
-    pager = consumer(settings)
-    called = threading.Event()
-
-    @pager.on()
-    def page(alert: Alert) -> None:
-        called.set()
-        raise ConnectionError("the pager is busy")
-
-    with calling(pager, attempts=1_000, longest_wait=0.01):
-        assert called.wait(60)
-    assert sum(committed(settings).values()) == 0
-    assert read_topic(settings, "dlq.alerts") == []
-
-
-def test_sigterm_ends_a_program_of_callbacks_in_good_order(
-    settings: Settings, tmp_path: Path
-) -> None:
-    publish(settings, life(1))
-    with running(settings, log=tmp_path / "log", module="tests.integration.alert_pager") as program:
-        wait_for("the commit", lambda: sum(committed(settings).values()) == 1)
-        program.send_signal(signal.SIGTERM)
-        assert program.wait(60) == 0
-    assert (tmp_path / "log").read_text() == "p95 of llm.duration is 6.5 seconds, above 5\n"
 
 
 # async

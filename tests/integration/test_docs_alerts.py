@@ -15,9 +15,9 @@ import pytest
 
 from nilo_schemas.settings import Settings
 from tests.alerts import an_alert, publish
+from tests.integration.alerting import committed
 from tests.integration.programs import wait_for
 from tests.integration.sinking import query, sinking, wait_count
-from tests.integration.test_alert_consumer import committed
 
 pytestmark = pytest.mark.integration
 PAGE = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from nilo_schemas.settings import Settings
 from tests.alerts import an_alert, publish
+from tests.integration.alerting import committed
 from tests.integration.programs import nilo, wait_for
-from tests.integration.test_alert_consumer import committed
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)

@@ -68,8 +68,10 @@ def test_what_is_handed_out_gets_on_by_commits_and_by_what_is_written_for_them()
         return standing.mark, standing.left
 
     assert mark() == ((3, 10), 10)  # nothing is handed out: the position counts
-    handed.add(message(ONE, 9))
+    chunk = message(ONE, 9)
+    handed.add(chunk)
     assert mark() == mark(15) == ((3, 0), 17)
+    chunk.acked = True
     with handed.writing():
         delivered = 107
         assert mark() == ((3, 7), 17)
@@ -78,3 +80,22 @@ def test_what_is_handed_out_gets_on_by_commits_and_by_what_is_written_for_them()
         assert mark() == ((3, 7), 17)  # less than in the longest write: no news
     handed.confirm({ONE: 10})
     assert mark(15) == ((10, 15), 5)
+
+
+def test_what_hangs_is_not_helped_by_what_others_write_and_commit() -> None:
+    delivered = 100
+    handed = HandedOut(lambda: delivered)
+    handed.begin_at({ONE: 3, TWO: 0})
+    hung, done = message(ONE, 9), message(TWO, 9)
+    done.acked = True
+    handed.add(hung)
+    handed.add(done)
+    marks = set()
+    for offset in range(10, 15):
+        with handed.writing():
+            delivered += offset
+            standings = handed.standings({ONE: 20, TWO: 20}, {ONE: 10, TWO: 10})
+            marks.add(standings["t/0"].mark)
+        handed.confirm({TWO: offset})
+
+    assert marks == {(3, 0)}

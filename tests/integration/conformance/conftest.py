@@ -25,10 +25,10 @@ CASES: dict[str, type[Case]] = {
 @pytest.fixture
 def topics(own: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what the suite reads: the topics and contracts of all families would take a second."""
-    record = {LlmEvent.kafka_topic: LlmEvent}
+    records = {record.kafka_topic: record for record in (LlmEvent, MetricWindow)}
     with monkeypatch.context() as few:
-        few.setattr(schemas_topics, "families", lambda: record)
-        few.setattr(registry, "records", lambda: record | {MetricWindow.kafka_topic: MetricWindow})
+        few.setattr(schemas_topics, "stored_records", lambda: records)
+        few.setattr(registry, "records", lambda: records)
         list(schemas_topics.create_topics(own))
         list(registry.Registry(own).register_all())
 

@@ -9,18 +9,18 @@ import pyarrow as pa
 
 from nilo_schemas.errors import NiloError
 from nilo_stream_processors.engine.anomaly.kinds import kinds
-from nilo_stream_processors.engine.anomaly.season import HOUR, learn, season
+from nilo_stream_processors.engine.anomaly.season import HOUR, Season, learn, season
 from nilo_stream_processors.engine.anomaly.state import Rows, State, rows_of
-from nilo_stream_processors.engine.anomaly.tails import FIRST_EXCESS, surprise
-from nilo_stream_processors.engine.anomaly.views import POINT_VIEWS, SEASONAL, look
+from nilo_stream_processors.engine.anomaly.tails import BOTH_SIDES, FIRST_EXCESS, surprise
+from nilo_stream_processors.engine.anomaly.views import BASES, RESTS, USUAL, VALUES, look
 from nilo_stream_processors.engine.arrays import Bools, Floats, Ints
 
 WARM_UP = 150
 # A score is s / (s + _HALF) of a surprise s: 10 ** -_HALF is how improbable an anomaly is.
 THRESHOLD = 0.5
-_HALF = 3.63
+_HALF = 3.1
 # After an alarm so much of its surprise is taken off the next ones; it fades over so many points.
-_COOLING, _FADING = 1.5, float(np.exp(-1 / 60))
+_COOLING, _FADING = 1.5, float(np.exp(-1 / 45))
 # No value counts as larger: its square must still be a number.
 _LARGEST = 1e36
 # Of a Gaussian variable, the standard deviation over the mean deviation.
@@ -81,39 +81,42 @@ class Detectors:
 
     def _judge(self, rows: Rows, slots: Ints, times: Ints, values: Floats) -> Judged:
         span = self._begin(rows, times, values)
-        points = np.minimum(np.maximum(values - rows.origin, -_LARGEST), _LARGEST)
-        at = season(rows, self._state.seasons, slots, times)
-        both = np.stack([points, np.where(at.known, points - at.usual, 0)])
-        seen = np.stack([np.ones(len(slots), np.bool_), at.known])
-        known = at.known & (rows.seen[1] > 0)
-        expected = rows.origin + np.where(
-            known, at.usual + rows.levels[1, 0], np.where(rows.seen[0] > 0, rows.levels[0, 0], 0)
-        )
-        usual_size = rows.scale[POINT_VIEWS]
-        spread = _DEVIATION * np.where(known, usual_size[1], usual_size[0])
-        views = look(rows, both, seen)
+        seasons = self._state.seasons
+        at = season(rows, seasons, slots, times)
+        points = _points(rows, at, values)
+        seen = np.ones((2, len(slots)), np.bool_)
+        seen[RESTS] = at.known
+        weight = 1 / (rows.seen + 1)
+        expected, spread = _expected(rows, at)
+        before = rows.past.copy()
+        views = look(rows, points, seen, weight)
         rows.seen += seen
-        learn(rows, self._state.seasons, at, points, span)
-        counts = np.where(SEASONAL[:, None], rows.seen[1] * seen[1], rows.seen[0])
-        surprises = surprise(rows, views, counts)
-        surprises *= counts > WARM_UP
-        highest = surprises.reshape(-1, len(slots)).max(axis=0)
-        ready = rows.seen[0] > WARM_UP
-        score = _score(rows, highest)
-        shape = kinds(rows, both, views, surprises, highest >= _HALF)
-        return Judged(score, ready, rows.seen[0].astype(np.int64), expected, spread, shape)
+        learn(rows, seasons, at, points[VALUES], span)
+        weight = weight.take(BASES, axis=0)
+        surprises = surprise(rows, views, seen.take(BASES, axis=0), weight)
+        surprises *= weight.take(BOTH_SIDES, axis=0) < 1 / WARM_UP
+        highest: Floats = np.maximum.reduce(surprises)
+        return Judged(
+            score=_score(rows, highest),
+            ready=rows.seen[0] > WARM_UP,
+            seen=rows.seen[0].astype(np.int64),
+            expected=expected,
+            spread=spread,
+            shape=kinds(rows, points, before, surprises, highest >= _HALF),
+        )
 
     def _begin(self, rows: Rows, times: Ints, values: Floats) -> Floats:
         """Begin series that are new; the share of an hour for which each point stands."""
         new = rows.seen[0] == 0
-        if new.any():
+        if np.count_nonzero(new):
             np.copyto(rows.first, times, where=new)
             np.copyto(rows.last, times - HOUR, where=new)
             np.copyto(rows.origin, values, where=new)
             np.copyto(rows.excess, FIRST_EXCESS, where=new)
-        span = np.minimum(np.maximum(times - rows.last, self._step), HOUR) / HOUR
+        span = np.maximum(times - rows.last, self._step)
+        np.minimum(span, HOUR, out=span)
         rows.last[:] = times
-        return span
+        return span / HOUR
 
     def forget(self, slots: Ints) -> None:
         """Forget these series; their slots may be taken by others."""
@@ -128,8 +131,28 @@ class Detectors:
         self._state.restore(slots, batch)
 
 
+def _points(rows: Rows, at: Season, values: Floats) -> Floats:
+    """The values, and what the season leaves of them; 0 where there is none."""
+    points = np.zeros((2, len(values)))
+    np.subtract(values, rows.origin, out=points[0])
+    np.maximum(points[0], -_LARGEST, out=points[0])
+    np.minimum(points[0], _LARGEST, out=points[0])
+    np.subtract(points[0], at.usual, out=points[1], where=at.known)
+    return points
+
+
+def _expected(rows: Rows, at: Season) -> tuple[Floats, Floats]:
+    """The point that was expected, and the standard deviation of points around it."""
+    known = at.known & (rows.seen[RESTS] > WARM_UP)
+    expected = rows.levels[VALUES, USUAL].copy()
+    np.add(at.usual, rows.levels[RESTS, USUAL], out=expected, where=known)
+    spread = rows.deviation[VALUES] * _DEVIATION
+    np.multiply(rows.deviation[RESTS], _DEVIATION, out=spread, where=known)
+    return expected + rows.origin, spread
+
+
 def _score(rows: Rows, highest: Floats) -> Floats:
-    """The scores; alarms make the next ones less likely."""
+    """The scores; an alarm makes the next ones less likely."""
     rows.cooling *= _FADING
     left = np.maximum(highest - rows.cooling, 0)
     np.copyto(rows.cooling, _COOLING * highest, where=left >= _HALF)
@@ -138,9 +161,9 @@ def _score(rows: Rows, highest: Floats) -> Floats:
 
 
 def _check(slots: Ints, times: Ints, values: Floats) -> None:
-    wrong = ~np.isfinite(values)
-    if wrong.any():
-        row = int(np.argmax(wrong))
+    finite = np.isfinite(values)
+    if np.count_nonzero(finite) < len(values):
+        row = int(np.argmin(finite))
         raise ValueRefused(
             f"a detector takes finite numbers, not {values[row]} "
             f"(slot {slots[row]}, time {times[row]}): leave such windows out"

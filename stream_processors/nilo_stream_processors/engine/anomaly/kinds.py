@@ -1,4 +1,4 @@
-"""Which shape an anomaly has: from the view that is surprised most, and the newest points."""
+"""Which shape an anomaly has: from the view that is surprised most, and the newest two points."""
 
 from __future__ import annotations
 
@@ -7,15 +7,57 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nilo_stream_processors.engine.anomaly.shapes import Shape
+from nilo_stream_processors.engine.anomaly.views import (
+    BASES,
+    PAIR,
+    RESTS,
+    ROUGH,
+    SLOW,
+    USUAL,
+    VIEWS,
+)
 from nilo_stream_processors.engine.arrays import Bools, Floats, Ints
 
 if TYPE_CHECKING:
     from nilo_stream_processors.engine.anomaly.state import Rows
 
+# The value is ordinary when its views have at most so much of the surprise of the season's.
+_ORDINARY = 0.5
+_OF_VALUES = [PAIR, SLOW, VIEWS + PAIR, VIEWS + SLOW]
+# The level has shifted when the last point was at least so far away as this one.
+_LASTING = 0.5
 
-def kinds(rows: Rows, points: Floats, views: Floats, surprises: Floats, surprising: Bools) -> Ints:
-    """Codes of `Shape` by series; NONE where nothing is surprising."""
+
+def kinds(rows: Rows, points: Floats, before: Floats, surprises: Floats, surprising: Bools) -> Ints:
+    """Codes of `Shape` by series; NONE where nothing is surprising.
+
+    Args:
+        rows: the series, with the newest points taken in.
+        points: the newest values and rests.
+        before: the ones before.
+        surprises: by view and series, those above first, then those below.
+        surprising: the series of interest.
+    """
     found = np.zeros(len(surprising), np.int64)
+    if not np.count_nonzero(surprising):
+        return found
     for column in np.flatnonzero(surprising).tolist():
-        found[column] = int(Shape.SPIKE)
+        away = np.array((before, points))[:, :, column] - rows.levels[:2, USUAL, column]
+        found[column] = _kind(surprises[:, column], away)
     return found
+
+
+def _kind(surprises: Floats, away: Floats) -> Shape:
+    """The shape of one anomaly; `away` has the last two values and rests, from the usual level."""
+    side, view = divmod(int(surprises.argmax()), VIEWS)
+    if view == ROUGH:
+        return Shape.CHANGED_VARIANCE
+    base = int(BASES[view])
+    if base == RESTS and surprises[_OF_VALUES].max() < _ORDINARY * surprises.max():
+        return Shape.OUT_OF_SEASON
+    if view == SLOW:
+        return Shape.DRIFT
+    before, now = away[:, base]
+    if before * now > 0 and abs(before) >= _LASTING * abs(now):
+        return Shape.LEVEL_SHIFT
+    return Shape.DIP if side else Shape.SPIKE
