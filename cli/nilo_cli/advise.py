@@ -16,7 +16,7 @@ from nilo_cli.context import settings_of
 from nilo_cli.output import Json, console, print_json, printable, tell, wants_json
 
 if TYPE_CHECKING:
-    from nilo_cli.advising.advice import Advice
+    from nilo_cli.advising.finding import Advice
     from nilo_cli.advising.week import Week
     from nilo_schemas.settings import Settings
 
@@ -72,8 +72,7 @@ def _week(settings: Settings, store: str, since: datetime, until: datetime) -> W
     week = Week(catalogue, settings.series_cap * settings.partitions)
     for each in slices(settings, store, Wanted(week.wanted(), since, until)):
         week.take(each.rows, each.safe)
-        if each.rows.num_rows:
-            tell(f"{each.rows.num_rows:,} windows")
+        tell(f"{week.days:.2f} days of windows")
     week.finish()
     return week
 

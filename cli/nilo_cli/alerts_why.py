@@ -28,9 +28,9 @@ def why(
     back: Annotated[str, typer.Option(help="Look for causes so long before the alert.")] = "15m",
     as_json: Json = False,
 ) -> None:
-    """Show how an alert came about: the arithmetic, the raw events, and what caused these.
+    """Show how an alert came about, and what caused it.
 
-    The events are read at the offsets that the alert names: from Kafka, or when Kafka has deleted
+    The arithmetic, and the raw events at the offsets that the alert names: from Kafka, or when Kafka has deleted
     them from PostgreSQL or the lake. From these it goes up by causation_id, parent_span_id and
     trace_id through all event families, to the earliest one that is an error or part of another
     alert. A fingerprint stands for the newest transition of its alert.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import pytest
 from nilo_schemas.settings import Settings
 from tests.alerts import published
 from tests.integration.programs import free_port, healthy, nilo, running, wait_for
-from tests.integration.sinking import sinking
+from tests.integration.sinking import send, sinking, wait_count
 from tests.integration.test_alerts import CATALOGUE, START, calls, emit, story
 from tests.integration.windows import newest_windows
+from tests.windows_of import window
 
 pytestmark = pytest.mark.integration
 
@@ -78,3 +79,32 @@ def test_the_rule_is_run_again_as_the_processors_ran_it_from_either_store(
     refused = nilo(ruled, "alerts", "why-not", "OwnSlow", "--key", "model=c", "--at", "2026-01-02")
     assert refused.returncode == 2
     assert "near ones: model=b; model=a" in refused.stderr
+
+
+def test_advice_is_the_same_from_every_store(settings: Settings) -> None:
+    begun = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=2)
+    slow = [
+        window(
+            0,
+            {"provider": "acme", "model": "atlas"},
+            metric="llm.duration",
+            window_start=begun + minute * timedelta(minutes=1),
+            window_end=begun + (minute + 1) * timedelta(minutes=1),
+            quantiles={"p95": 60.0 if minute < 40 else 1.0},
+        )
+        for minute in range(60)
+    ]
+    send(settings, slow, partition=0)
+    with sinking("postgres", settings), sinking("parquet", settings):
+        for store in ("postgres", "parquet"):
+            wait_count(store, settings, len(slow), "metrics.windows")
+
+    told = {}
+    for store in ("kafka", "postgres", "parquet"):
+        done = nilo(settings, "advise", "--days", "1", "--from", store, "--json")
+        assert done.returncode == 0, done.stderr
+        told[store] = [json.loads(line) for line in done.stdout.splitlines()]
+    assert told["kafka"] == told["postgres"] == told["parquet"]
+    (mostly,) = (each for each in told["kafka"] if each["kind"] == "always_fires")
+    assert mostly["about"] == "LlmSlow"
+    assert 0.6 <= mostly["figures"]["share"] <= 0.7

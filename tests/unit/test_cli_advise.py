@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nilo_cli.advising.advice import Advice, advice_of
+from nilo_cli.advising.advice import advice_of
+from nilo_cli.advising.finding import Advice
 from nilo_cli.advising.week import Week
 from nilo_schemas.catalogue import Catalogue
 from nilo_schemas.results import MetricWindow
@@ -117,8 +118,8 @@ def test_the_series_that_cost_most_come_with_their_shares() -> None:
     ]
     (found,) = of_kind("costs", advised(known, windows))
     assert [labels for labels, _ in found.figures["top"]] == [{"model": "atlas"}, {"model": "pico"}]
-    assert "model=atlas 86.4 $ (75 %), model=pico 28.8 $ (25 %)" in found.finding
-    assert "`budget: sum > 86.4 per day`" in found.advice
+    assert "115.20 $: model=atlas 86.40 $ (75 %), model=pico 28.80 $ (25 %)" in found.finding
+    assert "`budget: sum > 86.40 per day`" in found.advice
 
 
 def test_the_metrics_that_make_most_series_say_by_which_dimension() -> None:
@@ -126,13 +127,13 @@ def test_the_metrics_that_make_most_series_say_by_which_dimension() -> None:
     windows = [
         window(place, {"model": "atlas", "user": f"u{number}"}, window=SIZE)
         for place in range(2)
-        for number in range(30)
+        for number in range(120)
     ]
     (found,) = of_kind("series", advised(known, windows))
-    assert found.figures["values"] == {"user": 30, "model": 1}
-    assert "30 series" in found.finding
-    assert "user has 30 values" in found.finding
-    assert found.advice == "`max_series: 45` would keep it from growing unseen"
+    assert found.figures["values"] == {"user": 120, "model": 1}
+    assert "120 series" in found.finding
+    assert "user has 120 values" in found.finding
+    assert found.advice == "`max_series: 180` would keep it from growing unseen"
 
 
 def test_a_metric_that_is_capped_says_so() -> None:

@@ -120,9 +120,20 @@ def test_inhibited_says_by_which_alert() -> None:
 
 
 def test_no_data_says_since_when() -> None:
+    found = why_not(catalogue({"when": "mean > 2s"}), means(0.5, 0.5), 9.5)
+    assert [reason.kind for reason in found] == ["no_data", "not_met"]
+    assert found[0].text.startswith("no data since 2026-11-02 00:02:00, for ")
     others = [window(n, {"model": "pico"}, mean=0.1) for n in range(2, 9)]
     found = why_not(catalogue(SLOW), [*means(3, 3), *others], 9)
     assert found[0] == Reason("no_data", "no data since 2026-11-02 00:02:00, for 7 min")
+
+
+def test_where_too_few_events_are_the_condition_silence_is_no_lack_of_data() -> None:
+    known = catalogue({"when": "count < 5", "for": "30 windows"})
+    assert [each.kind for each in why_not(known, means(0.5, 0.5), 9)] == ["pending", "met"]
+    others = [window(n, {"model": "pico"}, mean=0.1) for n in range(2, 9)]
+    fine = why_not(catalogue({"when": "count > 50"}), [*means(0.5), *others], 9)
+    assert [each.kind for each in fine] == ["no_data", "not_met"]
 
 
 def test_an_anomaly_that_warms_up_says_how_much_it_has_seen() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from nilo_cli.advising.census import DOLLARS, Census
+from nilo_cli.advising.census import Census
 from nilo_cli.advising.finding import Advice
 from nilo_cli.advising.week import Week
 from nilo_stream_processors.engine.detect.wording import labelled, told
 
 _TOP = 3
+# Fewer series than that need no cap.
+_MANY = 100
 
 
 def costs(week: Week) -> Iterator[Advice]:
@@ -21,16 +23,15 @@ def costs(week: Week) -> Iterator[Advice]:
             continue
         top = sorted(census.dollars.items(), key=lambda each: -each[1])[:_TOP]
         parts = [
-            f"{labelled(census.named(series)) or 'all'} {told(cost, DOLLARS)} "
-            f"({told(cost / total, 'share')})"
+            f"{_series(census, series)} {_dollars(cost)} ({told(cost / total, 'share')})"
             for series, cost in top
         ]
-        limit = told(1.5 * total / max(1.0, week.days))
+        limit = f"{1.5 * total / max(1.0, week.days):.2f}"
         budget = any(r.rule.metric == name and r.rule.kind == "budget" for r in week.rules.values())
         yield Advice(
             "costs",
             name,
-            f"{told(total, DOLLARS)}: {', '.join(parts)}",
+            f"{_dollars(total)}: {', '.join(parts)}",
             "its budget is watched"
             if budget
             else f"`budget: sum > {limit} per day` would tell of half as much again",
@@ -57,9 +58,20 @@ def most_series(week: Week) -> Iterator[Advice]:
         )
 
 
+def _series(census: Census, series: str) -> str:
+    known = {name: value for name, value in census.named(series).items() if value}
+    return labelled(known) or "all"
+
+
+def _dollars(value: float) -> str:
+    return f"{value:,.2f} $"
+
+
 def _cap_advice(census: Census, widest: str) -> str:
     if census.capped:
         return f"it is capped: raise `max_series`, or leave {widest} out of the dimensions"
+    if census.series < _MANY:
+        return "few: nothing to change"
     room = _rounded(1.5 * census.series)
     if census.metric.max_series is None:
         return f"`max_series: {room}` would keep it from growing unseen"

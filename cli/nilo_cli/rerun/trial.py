@@ -77,9 +77,9 @@ class _Rows:
         table = pa.Table.from_batches([*self.in_time, *self.late]).combine_chunks()
         for batch in table.to_batches():
             closed = Closed.of(batch, dimensions)
-            newest: dict[tuple[str, int], int] = {}
-            for row in np.argsort(closed.revision, kind="stable").tolist():
-                newest[closed.series[row], int(closed.start[row])] = row
+            places = list(zip(closed.series.tolist(), closed.start.tolist(), strict=True))
+            order = np.argsort(closed.revision, kind="stable").tolist()
+            newest = {places[row]: row for row in order}
             yield batch.take(pa.array(sorted(newest.values())))
 
 

@@ -155,7 +155,9 @@ def _about(event: RawEvent) -> str:
         for name, value in event.values.items()
         if name not in _ENVELOPE and isinstance(value, str | bool | float) and value != ""
     }
-    facts: Mapping[str, Any] = dict(list(plain.items())[:_FACTS])
+    # What went wrong first, so that it is not cut off.
+    ordered = sorted(plain.items(), key=lambda each: "error" not in each[0])
+    facts: Mapping[str, Any] = dict(ordered[:_FACTS])
     return " ".join([event.values["type"], key, *(f"{name}={v}" for name, v in facts.items())])
 
 

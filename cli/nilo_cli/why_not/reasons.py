@@ -105,12 +105,14 @@ def _pending(standing: Standing) -> Iterator[Reason]:
 
 def _silent(standing: Standing) -> Iterator[Reason]:
     """Why it is not even pending."""
-    looks = [look for look in standing.looks if look.end <= standing.newest_end]
-    filled = bool(standing.looks) and standing.looks[-1].facts is not None
-    if standing.clock - standing.newest_end >= 2 * standing.hop and not filled:
+    # Where silence says something as well there is a look with figures behind the last window.
+    last = next((look for look in reversed(standing.looks) if look.facts), None)
+    told = last is not None and last.end > standing.newest_end
+    if standing.clock - standing.newest_end >= 2 * standing.hop and not told:
         yield _without_data(standing)
-    if looks or filled:
-        yield _of_look(standing, standing.looks[-1] if filled else looks[-1])
+    looks = [look for look in standing.looks if look.end <= standing.newest_end]
+    if told or looks:
+        yield _of_look(standing, last if last is not None and told else looks[-1])
     yield from _history(standing)
 
 
