@@ -1,0 +1,107 @@
+"""How the members of a topic usually are: seasons, and a level that wanders.
+
+Half of the noise of a window's aggregate is chance, the other half a wander of the level over
+hours: so it is with what is left of the real series of NAB without their hours of the day (median
+of 20 series: autocorrelation 0.53 from window to window, 0.31 after four hours).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from nilo_producers.fleet import daily_factor
+from tests.bench.incidents.scene import A_DAY, START, WINDOW, Bools, Floats, Ints
+
+HOURS_OF_WANDER = 6
+WEEKEND = 0.7
+_WEEK = 7 * A_DAY
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def traffic(windows: int, members: int) -> Floats:
+    """How busy each member is in each window, 1 as a mean of a working day.
+
+    Some are busy in the afternoon, others at night.
+    """
+    times = [_EPOCH + timedelta(microseconds=START + n * WINDOW) for n in range(_WEEK)]
+    day = np.array([daily_factor(time) for time in times])
+    week = np.where(weekend(np.arange(_WEEK)), WEEKEND, 1.0)
+    shifts = [member % 4 * A_DAY // 8 for member in range(members)]
+    busy = np.stack([np.roll(day, shift) * week for shift in shifts])
+    return np.tile(busy, -(-windows // _WEEK))[:, :windows]
+
+
+def around_1(spread: Floats | float, many: int, rng: np.random.Generator) -> Floats:
+    """Log-normal factors of mean 1."""
+    factors: Floats = np.exp(spread * rng.standard_normal(many) - np.square(spread) / 2)
+    return factors
+
+
+def weekend(windows: Ints) -> Bools:
+    """Which windows lie on a Saturday or Sunday."""
+    return windows // A_DAY % 7 >= 5
+
+
+def wander(cv: Floats, windows: int, rng: np.random.Generator) -> Floats:
+    """Factors around 1 by which a level wanders, of shape (members, windows).
+
+    Args:
+        cv: the standard deviation of each member's factors.
+    """
+    stays = np.exp(-WINDOW / (HOURS_OF_WANDER * 3_600_000_000))
+    steps = rng.standard_normal((windows, len(cv)))
+    steps[1:] *= np.sqrt(1 - stays**2)
+    for now in range(1, windows):
+        steps[now] += stays * steps[now - 1]
+    spread = np.sqrt(np.log1p(cv**2))
+    factors: Floats = np.exp(spread * steps - spread**2 / 2).T
+    return factors
+
+
+@dataclass
+class Draw:
+    """The events of a day, member by member.
+
+    `cell` is the number of each event's (member, window of the day), `mark` the incident that has
+    altered it or -1, `kept` whether it takes place.
+    """
+
+    day: int
+    counts: Ints
+    cell: Ints
+    time: Ints
+    values: dict[str, np.ndarray[Any, Any]]
+    mark: Ints
+    kept: Bools
+
+    @classmethod
+    def of(cls, day: int, expected: Floats, rng: np.random.Generator) -> Draw:
+        """Events at random times; `expected` ones of each member in each window of the day."""
+        counts = rng.poisson(expected)
+        cell = np.repeat(np.arange(counts.size), counts.ravel())
+        start = START + day * A_DAY * WINDOW
+        time = start + cell % A_DAY * WINDOW + rng.integers(0, WINDOW, len(cell))
+        none, all_of_them = np.full(len(cell), -1), np.ones(len(cell), np.bool_)
+        return cls(day, counts, cell, time, {}, none, all_of_them)
+
+    @property
+    def windows(self) -> slice:
+        """The numbers of the day's windows."""
+        return slice(self.day * A_DAY, (self.day + 1) * A_DAY)
+
+    def of_member(self, member: int, begin: int, end: int) -> Ints:
+        """The events of a member in a stretch of time."""
+        ends = np.cumsum(self.counts.sum(axis=1))
+        first = int(ends[member] - self.counts[member].sum())
+        times = self.time[first : int(ends[member])]
+        rows: Ints = first + np.flatnonzero((times >= begin) & (times < end))
+        return rows
+
+    def summed(self, values: np.ndarray[Any, Any]) -> Floats:
+        """The sum of values in each window."""
+        found: Floats = np.bincount(self.cell, values, self.counts.size).reshape(self.counts.shape)
+        return found
