@@ -90,6 +90,7 @@ def table(incidents: list[Incident], score: Score) -> list[dict[str, Any]]:
                     "noises": size or None,
                     "incidents": len(mine),
                     "in_three_windows": sum(delay <= IN_TIME for delay in delays),
+                    "one_sooner": sum(delay < IN_TIME for delay in delays),
                     "found": len(delays),
                     "delay_median": median(delays) if delays else None,
                     "delay_p90": delays[9 * (len(delays) - 1) // 10] if delays else None,

@@ -31,9 +31,7 @@ def alter(topic: Topic, draw: Draw, incident: Incident, noise: Noise) -> None:
     draw.mark[rows] = incident.number
 
 
-def _changed(
-    topic: Topic, draw: Draw, rows: Ints, incident: Incident, noise: Noise
-) -> Ints:
+def _changed(topic: Topic, draw: Draw, rows: Ints, incident: Incident, noise: Noise) -> Ints:
     name = _MEASURED.get(incident.kind, NAMES[incident.label])
     times = draw.time[rows]
     step = incident.size * noise.of(name, incident.member, times)

@@ -11,8 +11,9 @@ from tests.bench.incidents.usual import Draw, around_1, traffic, wander
 
 # Latency rises by so much of what traffic does.
 _SLOWER_WHEN_BUSY = 0.3
-_FAILS = (0.03, 0.05, 0.08)
-_TOKENS_SPREAD = 0.8
+_FAILS = (0.05, 0.08, 0.1)
+# Of the tokens that models of the fleet read and write.
+_READ, _WRITTEN = 0.8, 0.7
 
 
 class Calls:
@@ -31,8 +32,10 @@ class Calls:
         self._expected = busy * events[:, None]
         self._spread = np.array([model.spread for model in models])
         seconds = np.array([model.seconds for model in models]) * np.exp(self._spread**2 / 2)
-        nanos = [m.input_tokens * m.input_price + m.output_tokens * m.output_price for m in models]
-        dollars = np.array(nanos) / 1e9
+        read = np.array([m.input_tokens * m.input_price for m in models]) / 1e9
+        written = np.array([m.output_tokens * m.output_price for m in models]) / 1e9
+        dollars = read + written
+        self._read = read / dollars
         fails = np.array([_FAILS[member % len(_FAILS)] for member in range(many)])
         mean = {
             "duration": seconds[:, None] * (1 + _SLOWER_WHEN_BUSY * (busy - 1)),
@@ -40,11 +43,13 @@ class Calls:
             "cost": np.broadcast_to(dollars[:, None], busy.shape),
         }
         self._usual = mean | {"cost": mean["cost"] * self._expected}
-        # Squares of the coefficients of variation of one event.
+        of_tokens = self._read**2 * np.expm1(_READ**2)
+        of_tokens += (1 - self._read) ** 2 * np.expm1(_WRITTEN**2)
+        # Squares of the coefficients of variation of one event; of the sum also of their number.
         chance = {
             "duration": np.expm1(self._spread**2),
             "error_ratio": (1 - fails) / fails,
-            "cost": np.full(many, np.exp(_TOKENS_SPREAD**2)),
+            "cost": 1 + of_tokens,
         }
         self._level = {
             name: mean[name] * wander(np.sqrt(chance[name] / events), windows, rng) for name in mean
@@ -56,11 +61,12 @@ class Calls:
         draw = Draw.of(day, self._expected[:, day * A_DAY : (day + 1) * A_DAY], rng)
         cell, many = draw.cell, len(draw.cell)
         level = {name: each[:, draw.windows].ravel()[cell] for name, each in self._level.items()}
-        spread = self._spread[cell // A_DAY]
+        spread, read = self._spread[cell // A_DAY], self._read[cell // A_DAY]
+        tokens = read * around_1(_READ, many, rng) + (1 - read) * around_1(_WRITTEN, many, rng)
         draw.values = {
             "duration": level["duration"] * around_1(spread, many, rng),
             "failed": rng.random(many) < level["error_ratio"],
-            "cost": level["cost"] * around_1(_TOKENS_SPREAD, many, rng),
+            "cost": level["cost"] * tokens,
         }
         return draw
 

@@ -56,13 +56,13 @@ class Sizes:
     `models` and `nodes` are the members of the two topics; the first days teach what is usual.
     """
 
-    models: int = 32
-    nodes: int = 16
+    models: int = 16
+    nodes: int = 8
     days: int = 35
     warm_up: int = 7
     incidents: int = 1000
-    calls: float = 80.0
-    labels: float = 60.0
+    calls: float = 200.0
+    labels: float = 150.0
     seed: int = 1
 
     def members(self, topic: str) -> int:
@@ -70,7 +70,7 @@ class Sizes:
         return self.models if topic == CALLS else self.nodes
 
 
-QUICK = Sizes(models=8, nodes=4, days=14, incidents=120)
+QUICK = Sizes(models=6, nodes=3, days=11, incidents=60)
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,11 @@ class Incident:
     full: int
     end: int
     label: int
+
+    @property
+    def first(self) -> int:
+        """The number of the first window that it fills, at its full size."""
+        return window_of(self.full - 1) + 1
 
     @property
     def windows(self) -> range:
@@ -126,7 +131,9 @@ def schedule(sizes: Sizes, labels: int) -> list[Incident]:
 def _dealt(sizes: Sizes, topic: str, rng: np.random.Generator) -> Iterator[tuple[Kind, float]]:
     """Kinds and sizes in random order."""
     kinds = list(Kind)
-    pairs = [(kinds[number % len(kinds)], number // len(kinds)) for number in range(sizes.incidents)]
+    pairs = [
+        (kinds[number % len(kinds)], number // len(kinds)) for number in range(sizes.incidents)
+    ]
     mine = [
         (kind, 0.0 if kind is Kind.SILENCE else _SIZES[turn % len(_SIZES)])
         for kind, turn in pairs

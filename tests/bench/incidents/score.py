@@ -14,12 +14,17 @@ from tests.bench.stream import micros
 
 # An alert that begins so many windows after an incident in the same series is its echo at most.
 ECHO = 6
-# An incident is to be found in so many windows, the first of which it may bear on in part.
+# An incident is to be found in so many windows, the first that it fills being the first.
 IN_TIME = 3
 # The metrics of a member of a topic: as many series.
 _METRICS = {
     each.value.topic: sorted(
-        {name for kind in Kind if kind.value.topic == each.value.topic for name in kind.value.metrics}
+        {
+            name
+            for kind in Kind
+            if kind.value.topic == each.value.topic
+            for name in kind.value.metrics
+        }
     )
     for each in Kind
 }
@@ -30,8 +35,8 @@ Series = tuple[str, str]
 class Score:
     """What became of each incident, and the false alarms.
 
-    `delays` is by incident, in windows: 1 is the first that it bears on (of a drift: the first
-    that it bears on in full). `shown` says of each alert that found one whether the events that its
+    `delays` is by incident, in windows: 1 is the first that it fills at its full size, 0 the one
+    before, which it bears on in part. `shown` says of each alert that found one whether the events that its
     evidence points at are among the altered ones.
     """
 
@@ -66,7 +71,7 @@ class Scorer:
             if incident is None:
                 score.false[alert.rule] = score.false.get(alert.rule, 0) + 1
             elif alert.rule == incident.kind.value.rule and window in incident.windows:
-                score.delays.setdefault(incident.number, window - window_of(incident.full) + 1)
+                score.delays.setdefault(incident.number, window - incident.first + 1)
                 score.shown.append(_shows(alert, marks.get(incident.number, {})))
         return score
 
@@ -81,9 +86,7 @@ class Scorer:
     def _clean_days(self) -> float:
         scored = (self._sizes.days - self._sizes.warm_up) * A_DAY
         series = sum(len(_METRICS[topic]) * len(names) for topic, names in self._names.items())
-        taken = sum(
-            len(each.windows) + ECHO for mine in self._by_series.values() for each in mine
-        )
+        taken = sum(len(each.windows) + ECHO for mine in self._by_series.values() for each in mine)
         return (series * scored - taken) / A_DAY
 
 
