@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.bench.incidents.scene import A_DAY, START, WINDOW, Floats, Ints
-from tests.bench.incidents.usual import weekend
+from tests.bench.incidents.scene import A_DAY, Floats, Ints, window_of
+from tests.bench.incidents.usual import is_weekend, local
 
 _AN_HOUR = 12  # windows
 _SLOTS = 48
@@ -25,27 +25,24 @@ class Noise:
     def add(self, name: str, day: int, apart: Floats) -> None:
         """Take in how far a day's windows are from their season, of shape (members, windows)."""
         windows = day * A_DAY + np.arange(A_DAY)
-        slots = _slots(windows)
-        members = len(apart)
-        squares = self._squares.setdefault(name, np.zeros((members, _SLOTS)))
-        counts = self._counts.setdefault(name, np.zeros((members, _SLOTS)))
-        known = ~np.isnan(apart)
-        for slot in np.unique(slots):
-            here = slots == slot
-            squares[:, slot] += np.nansum(apart[:, here] ** 2, axis=1)
-            counts[:, slot] += known[:, here].sum(axis=1)
+        squares = self._squares.setdefault(name, np.zeros((len(apart), _SLOTS)))
+        counts = self._counts.setdefault(name, np.zeros((len(apart), _SLOTS)))
+        for member, mine in enumerate(apart):
+            known = ~np.isnan(mine)
+            slots = _slots(windows[known], member)
+            squares[member] += np.bincount(slots, mine[known] ** 2, _SLOTS)
+            counts[member] += np.bincount(slots, minlength=_SLOTS)
 
     def of(self, name: str, member: int, times: Ints) -> Floats:
         """One noise of a member's aggregate at each of these times."""
-        squares, counts = (_with_neighbours(each[name][member]) for each in self._parts())
-        return np.sqrt(squares / counts)[_slots((times - START) // WINDOW)]
-
-    def _parts(self) -> tuple[dict[str, Floats], dict[str, Floats]]:
-        return self._squares, self._counts
+        squares = _with_neighbours(self._squares[name][member])
+        counts = _with_neighbours(self._counts[name][member])
+        return np.sqrt(squares / counts)[_slots(window_of(times), member)]
 
 
-def _slots(windows: Ints) -> Ints:
-    slots: Ints = weekend(windows) * 24 + windows % A_DAY // _AN_HOUR
+def _slots(windows: Ints, member: int) -> Ints:
+    mine = local(windows, member)
+    slots: Ints = is_weekend(mine) * 24 + mine % A_DAY // _AN_HOUR
     return slots
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ GOAL_SIZE = 3.0
 _SIZES = (GOAL_SIZE, GOAL_SIZE, 2.0, GOAL_SIZE, 5.0)
 CALLS, LABELS = "events.llm", "events.judgement"
 _OF_CALLS = ("bench.calls", "bench.duration", "bench.cost")
+_Times = TypeVar("_Times", int, np.ndarray[Any, np.dtype[np.int64]])
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
@@ -101,8 +102,8 @@ class Incident:
         return range(window_of(self.begin), window_of(self.end - 1) + 1)
 
 
-def window_of(time: int) -> int:
-    """The number of the window that a time lies in."""
+def window_of(time: _Times) -> _Times:
+    """The number of the window that a time lies in, or of those of several times."""
     return (time - START) // WINDOW
 
 

@@ -20,22 +20,32 @@ from tests.bench.incidents.scene import A_DAY, START, WINDOW, Bools, Floats, Int
 HOURS_OF_WANDER = 24
 # The variance of the wander, where that of chance is 1.
 WANDERS = 2 / 3
-WEEKEND = 0.7
+# How much of the bustle of a working day is left.
+WEEKEND = 0.6
+_ZONES = 4
 _WEEK = 7 * A_DAY
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def traffic(windows: int, members: int) -> Floats:
-    """How busy each member is in each window, 1 as a mean of a working day.
-
-    Some are busy in the afternoon, others at night.
-    """
+    """How busy each member is in each window, 1 as a mean of a working day."""
     times = [_EPOCH + timedelta(microseconds=START + n * WINDOW) for n in range(_WEEK)]
     day = np.array([daily_factor(time) for time in times])
-    week = np.where(weekend(np.arange(_WEEK)), WEEKEND, 1.0)
-    shifts = [member % 4 * A_DAY // 8 for member in range(members)]
-    busy = np.stack([np.roll(day, shift) * week for shift in shifts])
-    return np.tile(busy, -(-windows // _WEEK))[:, :windows]
+    week = np.arange(_WEEK)
+    idle = day.min()
+    busy = idle + (day - idle) * np.where(is_weekend(week), WEEKEND, 1.0)
+    each = np.stack([busy[local(week, member) % _WEEK] for member in range(members)])
+    return np.tile(each, -(-windows // _WEEK))[:, :windows]
+
+
+def local(windows: Ints, member: int) -> Ints:
+    """The windows as a member's clock has them: members live in four time zones."""
+    return windows + member % _ZONES * A_DAY // _ZONES
+
+
+def is_weekend(windows: Ints) -> Bools:
+    """Which windows lie on a Saturday or Sunday."""
+    return windows // A_DAY % 7 >= 5
 
 
 def around_1(spread: Floats | float, many: int, rng: np.random.Generator) -> Floats:
