@@ -1,1 +1,1 @@
-"""`nilo bench incidents`: which injected incidents the rules find, how soon, and what they cry of."""
+"""`nilo bench incidents`: which injected incidents the rules find, how soon, and false alarms."""

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from nilo_schemas.alerts import Alert
+from tests.bench.incidents.altered import Topic
 from tests.bench.incidents.calls import Calls
 from tests.bench.incidents.labels import NAMES, Labels
 from tests.bench.incidents.scene import GOAL_SIZE, QUICK, Incident, Kind, Sizes, schedule
@@ -58,7 +59,7 @@ class Run:
     def __init__(self, sizes: Sizes, say: Say, piece: int = AN_HOUR) -> None:
         self.sizes = sizes
         self.incidents = schedule(sizes, len(NAMES))
-        self._topics = [Calls(sizes), Labels(sizes)]
+        self._topics: list[Topic] = [Calls(sizes), Labels(sizes)]
         self.streams = [Stream(topic, sizes, self.incidents, piece) for topic in self._topics]
         say("the noise of every series is known")
         self.stages = Stages([stream.topic for stream in self.streams])

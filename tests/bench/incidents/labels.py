@@ -37,7 +37,8 @@ class Labels:
         draw = Draw.of(day, self._expected[:, day * A_DAY : (day + 1) * A_DAY], rng)
         below = self._below[:, :, draw.windows].reshape(len(NAMES), -1)
         place = rng.random(len(draw.cell))
-        draw.values = {"label": sum((place >= one[draw.cell]) for one in below[:-1])}
+        label = np.sum([place >= one[draw.cell] for one in below[:-1]], axis=0)
+        draw.values = {"label": label}
         return draw
 
     def usual(self, name: str, member: int, windows: Ints) -> Floats:

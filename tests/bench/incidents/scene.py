@@ -71,7 +71,7 @@ class Sizes:
         return self.models if topic == CALLS else self.nodes
 
 
-QUICK = Sizes(models=6, nodes=3, days=11, incidents=60)
+QUICK = Sizes(models=6, nodes=3, days=10, incidents=48, calls=100, labels=100)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from nilo_schemas.alerts import Alert, AlertState
-from tests.bench.incidents.scene import A_DAY, CALLS, Incident, Kind, Sizes, window_of
+from tests.bench.incidents.scene import A_DAY, Incident, Ints, Kind, Sizes, window_of
 from tests.bench.incidents.stream import Marks
 from tests.bench.stream import micros
 
@@ -36,8 +33,8 @@ class Score:
     """What became of each incident, and the false alarms.
 
     `delays` is by incident, in windows: 1 is the first that it fills at its full size, 0 the one
-    before, which it bears on in part. `shown` says of each alert that found one whether the events that its
-    evidence points at are among the altered ones.
+    before, which it bears on in part. `shown` says of each alert that found one whether an altered
+    event lies in its evidence.
     """
 
     delays: dict[int, int] = field(default_factory=dict)
@@ -104,7 +101,7 @@ def _member(alert: Alert) -> str:
     return name
 
 
-def _shows(alert: Alert, marks: dict[int, list]) -> bool:
+def _shows(alert: Alert, marks: dict[int, list[Ints]]) -> bool:
     """Whether an altered event lies in one of the stretches that are the evidence."""
     return any(
         bool(((offsets >= source.first_offset) & (offsets <= source.last_offset)).any())

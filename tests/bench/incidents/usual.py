@@ -116,5 +116,5 @@ class Draw:
 
     def summed(self, values: np.ndarray[Any, Any]) -> Floats:
         """The sum of values in each window."""
-        found: Floats = np.bincount(self.cell, values, self.counts.size).reshape(self.counts.shape)
-        return found
+        found = np.bincount(self.cell, values.astype(np.float64), self.counts.size)
+        return np.asarray(found.reshape(self.counts.shape), np.float64)

@@ -85,8 +85,8 @@ class Drift:
         held = self._mixes.values.setdefault(key, _blank())
         held["recent"] = [*held["recent"], counts][-RECENT - 1 :]
         facts = None
-        looks = [self._held_against(held, name, usual) for name, usual in self._usual(held)]
-        looks = [facts for facts in looks if facts is not None]
+        told = (self._held_against(held, name, usual) for name, usual in self._usual(held))
+        looks = [each for each in told if each is not None]
         if looks and (held["windows"] >= WARM_UP or self._golden):
             facts = max(looks, key=lambda each: each.value or 0.0)
         unusual = facts is not None and self._breaches(facts)
@@ -102,7 +102,7 @@ class Drift:
         return [("hours", held["hours"]), ("days", joined(held["days"].values()))]
 
     def _held_against(self, held: dict[str, Any], name: str, usual: Counts) -> Facts | None:
-        """What the last windows are beside a usual mix; None while too little was seen of either."""
+        """What the last windows are beside a usual mix; None while too little was seen."""
         recent = held["recent"][-RECENT:]
         mix, found = most_unlike([joined(recent[first:]) for first in range(len(recent))], usual)
         if sum(usual.values()) < LEAST_SEEN or sum(mix.values()) < LEAST_NOW:
