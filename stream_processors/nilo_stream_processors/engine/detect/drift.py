@@ -28,19 +28,22 @@ from nilo_stream_processors.engine.detect.wording import told
 from nilo_stream_processors.engine.plan import microseconds
 
 # A mix that does not change is said to have changed once in so many days, and must have by so much.
-ONCE_IN, LEAST_EFFECT = 60, 0.1
+ONCE_IN, LEAST_EFFECT = 20, 0.1
 # A mix is judged when so many windows were seen, so many events before, and so many now: in the
 # last window, or in the last two or three together.
 WARM_UP, LEAST_SEEN, LEAST_NOW, RECENT = 60, 300, 20, 3
 # The usual mix is that of the windows before, which count less and less: the last ones as much as
-# so many full ones. An unusual one is not learnt from, until it has been there for so long.
+# so many full ones. An unusual one is not learnt from; when it has been there for so long, it is
+# the usual one from then on.
 MEMORY, ACCEPTED_AFTER = 48, 36
 # The other usual mix is that of these days (of UTC), today and the week before: it shows what
 # changes slowly.
 DAYS, DAY = 8, 86_400_000_000
 # What the square of the score is by chance alone, the largest score that is learnt from as it is,
-# and the share of the newest window in what the square usually is.
+# and the share of the newest window in what the square usually is, once there were many.
 _BY_CHANCE, _USUAL_SCORE, _LEARNING = 1.3, 3.0, 0.004
+# Nothing is unusual: for how many windows it has been so, and their mix.
+_ACCEPTED: dict[str, Any] = {"unusual": 0, "since": {}}
 # A golden mix counts as one of so many events: only the chance in the new one matters then.
 _GOLDEN_EVENTS = 1e6
 
@@ -59,7 +62,7 @@ class Drift:
         self._mixes, self._today = Keyed(), 0
 
     def judge(self, step: Step, others: Callable[[str], Closed]) -> Verdicts:
-        """Compare the mix of the last windows with that of the days before."""
+        """Compare the mix of the last windows with those of the hours and days before."""
         rows = step.rows
         keys = projected(rows.series, self._dimensions, self.labels)
         labels = projected(rows.series, self._dimensions, [self._label])
@@ -88,10 +91,9 @@ class Drift:
         told = (self._held_against(held, name, usual) for name, usual in self._usual(held))
         looks = [each for each in told if each is not None]
         if looks and (held["windows"] >= WARM_UP or self._golden):
-            facts = max(looks, key=lambda each: each.value or 0.0)
+            facts = max(looks, key=lambda each: (self._breaches(each), each.value))
         unusual = facts is not None and self._breaches(facts)
-        held["unusual"] = held["unusual"] + 1 if unusual else 0
-        _learn(held, counts, end)
+        _learn(held, counts, end, unusual=unusual)
         self._mixes.changed(key)
         return facts
 
@@ -104,14 +106,16 @@ class Drift:
     def _held_against(self, held: dict[str, Any], name: str, usual: Counts) -> Facts | None:
         """What the last windows are beside a usual mix; None while too little was seen."""
         recent = held["recent"][-RECENT:]
-        mix, found = most_unlike([joined(recent[first:]) for first in range(len(recent))], usual)
-        if sum(usual.values()) < LEAST_SEEN or sum(mix.values()) < LEAST_NOW:
+        mixes = [joined(recent[first:]) for first in range(len(recent))]
+        mixes = [mix for mix in mixes if sum(mix.values()) >= LEAST_NOW]
+        if sum(usual.values()) < LEAST_SEEN or not mixes:
             return None
+        mix, found = most_unlike(mixes, usual)
         spread = held["spread"].get(name, 1.0)
         surprise = found.score / math.sqrt(spread)
         if surprise < self._bound:
             square = min(found.score, _USUAL_SCORE) ** 2 / _BY_CHANCE
-            spread += _LEARNING * (square - spread)
+            spread += max(_LEARNING, 1 / (held["windows"] + 1)) * (square - spread)
             held["spread"][name] = max(spread, 1.0)
         return self._facts(surprise, found, mix, usual)
 
@@ -176,18 +180,28 @@ def threshold(hop: int) -> float:
 
 
 def _blank() -> dict[str, Any]:
-    return {"windows": 0, "recent": [], "hours": {}, "days": {}, "spread": {}} | {
-        "unusual": 0,
+    return {
+        "windows": 0,
         "last": 0,
-    }
+        "recent": [],
+        "hours": {},
+        "days": {},
+        "spread": {},
+    } | _ACCEPTED
 
 
-def _learn(held: dict[str, Any], counts: Counts, end: int) -> None:
+def _learn(held: dict[str, Any], counts: Counts, end: int, *, unusual: bool) -> None:
     """Add a window to the usual mixes: to that of the days at once, to the other when it is old."""
     today = str((end - 1) // DAY)
-    held["days"][today] = joined([held["days"].get(today, {}), counts])
     held |= {"windows": held["windows"] + 1, "last": end}
-    settled = not 0 < held["unusual"] <= ACCEPTED_AFTER
-    if len(held["recent"]) > RECENT and settled:
+    held["days"][today] = joined([held["days"].get(today, {}), counts])
+    if unusual:
+        held["unusual"] += 1
+        held["since"] = joined([held["since"], counts])
+        if held["unusual"] >= ACCEPTED_AFTER:
+            held |= {"hours": held["since"], "days": {today: held["since"]}, **_ACCEPTED}
+        return
+    held |= _ACCEPTED
+    if len(held["recent"]) > RECENT:
         kept = {label: count * (1 - 1 / MEMORY) for label, count in held["hours"].items()}
         held["hours"] = joined([kept, held["recent"][0]])
