@@ -1,6 +1,6 @@
 """How surprising a view is, by what the series itself has shown: peaks over a moving threshold.
 
-A view is measured in its own usual size. Of each side the size that one point in fifty exceeds is
+A view is measured in its own usual size. Of each side the size that one point in twenty exceeds is
 followed (stochastic approximation of a quantile), and by how much it is exceeded in the mean.
 Beyond it the excess is taken to be exponentially distributed, the simplest distribution that excesses
 have (Pickands 1975): this gives a probability to sizes that were never seen.
@@ -12,56 +12,64 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nilo_stream_processors.engine.anomaly.views import SETTLED, VIEWS
 from nilo_stream_processors.engine.arrays import Bools, Floats
 
 if TYPE_CHECKING:
     from nilo_stream_processors.engine.anomaly.state import Rows
 
 # The share of points above the floor, and how quickly the floor moves, in usual sizes a point.
-_SHARE, _FLOOR_RATE = 0.03, 0.02
+_SHARE, _FLOOR_RATE = 0.05, 0.016
 # Weight of a new excess and of a new size, once there have been many.
-_EXCESS_RATE, _SCALE_RATE = 0.03, 0.001
+_EXCESS_RATE, _SCALE_RATE = 0.02, 0.001
 # Larger ones count as so many mean excesses, as so many usual sizes: one event is not the rule.
-_EXCESS_CAP, _SCALE_CAP = 3.0, 4.0
+_EXCESS_CAP, _SCALE_CAP = 3.0, 6.0
 # Sizes are bent by this power, so that tails from Gaussian to lognormal are near exponential ones.
 _POWER = 0.8
 # A mean excess never counts as less; what it is taken to be at first.
-_EXCESS_LEAST, FIRST_EXCESS = 0.05, 0.5
-_SETTLED = 20
+_EXCESS_LEAST, FIRST_EXCESS = 0.08, 0.4
 
 
-def surprise(rows: Rows, views: Floats, seen: Floats) -> Floats:
+def surprise(rows: Rows, views: Floats, seen: Bools, weight: Floats) -> Floats:
     """Minus the decimal logarithm of the probability of such a view; learns from it as well.
 
     Args:
         rows: the series.
         views: the newest views, by view and series.
-        seen: of each view how many there were, this one included; 0: there is none.
+        seen: which of them there are.
+        weight: one over how many of each there were, this one included.
 
     Returns:
-        By side (above, below), view and series; 0 for sizes that are usual.
+        By view and series, those above first, then those below; 0 for sizes that are usual.
     """
     size = np.abs(views)
-    settled = (seen > _SETTLED) & (rows.scale > 0)
-    relative = np.ones_like(size)
+    settled = rows.scale > 0
+    settled &= weight < 1 / SETTLED
+    settled &= seen
+    relative = np.zeros(size.shape)
     np.divide(size, rows.scale, out=relative, where=settled)
     relative += 1
-    bent = (relative**_POWER - 1) / _POWER
-    weight = 1 / np.maximum(seen, 1)
+    bent = relative**_POWER
+    bent -= 1
     found = _exceeding(rows, np.copysign(bent, views), weight, settled)
-    np.minimum(size, _SCALE_CAP * rows.scale, out=size, where=settled)
+    limit = _SCALE_CAP * rows.scale
+    np.copyto(limit, np.inf, where=~settled)
     rate = np.maximum(weight, _SCALE_RATE)
-    rate *= seen > 0
-    rate *= size - rows.scale
+    rate *= seen
+    rate *= np.minimum(size, limit) - rows.scale
     rows.scale += rate
     return found
 
 
 def _exceeding(rows: Rows, bent: Floats, weight: Floats, settled: Bools) -> Floats:
     """The surprises; the floors and the mean excesses are brought up to date."""
-    over = np.array((bent, -bent))
+    weight, settled = weight.take(BOTH_SIDES, axis=0), settled.take(BOTH_SIDES, axis=0)
+    over = np.empty(rows.floor.shape)
+    over[:VIEWS] = bent
+    np.negative(bent, out=over[VIEWS:])
     over -= rows.floor
-    above = (over > 0) & settled
+    above = over > 0
+    above &= settled
     excess = rows.excess + _EXCESS_LEAST
     found = over / excess
     found *= _LOG_E
@@ -70,7 +78,7 @@ def _exceeding(rows: Rows, bent: Floats, weight: Floats, settled: Bools) -> Floa
     excess *= _EXCESS_CAP
     gain = np.minimum(over, excess, out=over)
     gain -= rows.excess
-    gain *= np.maximum(weight / (_SHARE + weight), _EXCESS_RATE)
+    gain *= np.maximum(weight / (weight + _SHARE), _EXCESS_RATE)
     gain *= above
     rows.excess += gain
     rise = above - _SHARE * settled
@@ -79,4 +87,6 @@ def _exceeding(rows: Rows, bent: Floats, weight: Floats, settled: Bools) -> Floa
     return found
 
 
+# Arrays of one shape are computed on much faster than those that must be stretched to each other.
+BOTH_SIDES = np.tile(np.arange(VIEWS), 2)
 _LOG_E, _LOG_SHARE = np.log10(np.e), np.log10(_SHARE)
