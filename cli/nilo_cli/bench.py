@@ -153,6 +153,30 @@ def chaos(
 
 
 @app.command()
+def incidents(
+    ctx: typer.Context,
+    *,
+    quick: Quick = False,
+    seed: Annotated[
+        int | None, typer.Option(help="Of all that is random.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Inject incidents and count what the rules find.
+
+    A thousand of them, of known place, kind and size, in the events of five weeks: how many are
+    found, after how many windows, how often there is a false alarm, and whether the evidence of
+    each alert holds an event of its incident. No broker; some minutes.
+
+    \b
+    Example:
+      nilo bench incidents
+      nilo bench incidents --quick --seed 7
+    """
+    _bench(ctx, "tests.bench.incidents", _given(quick=quick, seed=seed), as_json)
+
+
+@app.command()
 def hot(
     ctx: typer.Context, *, quick: Quick = False, events: Events = None, as_json: Json = False
 ) -> None:
@@ -258,6 +282,9 @@ def _show(report: Mapping[str, Any], as_json: bool) -> None:
         return
     show_rows(report["ratios"], ["name", "value", "goal", "holds"], as_json=False)
     console().print()
+    if "table" in report:
+        show_rows(report["table"], list(report["table"][0]), as_json=False)
+        console().print()
     figures = [{"name": name, "value": value} for name, value in report["figures"].items()]
     show_rows(figures, ["name", "value"], as_json=False)
     console().print()

@@ -76,6 +76,12 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
         ),
         (["chaos", "--quick"], "tests.chaos.run", ["--kills", "3"]),
         (["hot", "--events", "5"], "tests.bench.run", ["--events", "5"]),
+        (["incidents"], "tests.bench.incidents", []),
+        (
+            ["incidents", "--quick", "--seed", "7"],
+            "tests.bench.incidents",
+            ["--quick", "--seed", "7"],
+        ),
     ],
 )
 def test_each_command_runs_its_program_with_its_options(

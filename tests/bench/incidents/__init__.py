@@ -1,0 +1,1 @@
+"""`nilo bench incidents`: which injected incidents the rules find, how soon, and false alarms."""
