@@ -1,0 +1,147 @@
+"""The detectors of many series: from each new point to a score, an expectation and a shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from nilo_schemas.errors import NiloError
+from nilo_stream_processors.engine.anomaly.kinds import kinds
+from nilo_stream_processors.engine.anomaly.season import HOUR, learn, season
+from nilo_stream_processors.engine.anomaly.state import Rows, State, rows_of
+from nilo_stream_processors.engine.anomaly.tails import FIRST_EXCESS, surprise
+from nilo_stream_processors.engine.anomaly.views import POINT_VIEWS, SEASONAL, look
+from nilo_stream_processors.engine.arrays import Bools, Floats, Ints
+
+WARM_UP = 150
+# A score is s / (s + _HALF) of a surprise s: 10 ** -_HALF is how improbable an anomaly is.
+THRESHOLD = 0.5
+_HALF = 3.63
+# After an alarm so much of its surprise is taken off the next ones; it fades over so many points.
+_COOLING, _FADING = 1.5, float(np.exp(-1 / 60))
+# No value counts as larger: its square must still be a number.
+_LARGEST = 1e36
+# Of a Gaussian variable, the standard deviation over the mean deviation.
+_DEVIATION = np.sqrt(np.pi / 2)
+
+
+class ValueRefused(NiloError):
+    """A value that is not a finite number."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is said of one new point of each series.
+
+    Attributes:
+        score: from 0 to 1, an anomaly from `THRESHOLD` on; 0 while not ready. It is lowered for a
+            time after an alarm.
+        ready: whether the series has been seen enough to be judged.
+        seen: points seen so far, this one included.
+        expected: what was expected of this point.
+        spread: how far points usually lie from it, one standard deviation, in units of the values.
+        shape: codes of `Shape`.
+    """
+
+    score: Floats
+    ready: Bools
+    seen: Ints
+    expected: Floats
+    spread: Floats
+    shape: Ints
+
+
+class Detectors:
+    """One detector for each slot; what a slot holds takes the same memory for ever."""
+
+    def __init__(self, step: int) -> None:
+        """`step`: length of the windows, in microseconds."""
+        self._step = step
+        self._state = State()
+
+    def take(self, slots: Ints, times: Ints, values: Floats) -> Judged:
+        """Judge one new point of each of these series, and learn from it.
+
+        Args:
+            slots: distinct slots; new ones begin new series.
+            times: starts of the windows, in microseconds since the epoch. Missing ones are no harm.
+            values: finite numbers.
+
+        Raises:
+            ValueRefused: a value is none; nothing has been taken in.
+        """
+        _check(slots, times, values)
+        self._state.reach(slots)
+        block = np.ascontiguousarray(self._state.numbers.take(slots, axis=0).T)
+        judged = self._judge(rows_of(block), slots, times, values)
+        self._state.numbers[slots] = block.T
+        return judged
+
+    def _judge(self, rows: Rows, slots: Ints, times: Ints, values: Floats) -> Judged:
+        span = self._begin(rows, times, values)
+        points = np.minimum(np.maximum(values - rows.origin, -_LARGEST), _LARGEST)
+        at = season(rows, self._state.seasons, slots, times)
+        both = np.stack([points, np.where(at.known, points - at.usual, 0)])
+        seen = np.stack([np.ones(len(slots), np.bool_), at.known])
+        known = at.known & (rows.seen[1] > 0)
+        expected = rows.origin + np.where(
+            known, at.usual + rows.levels[1, 0], np.where(rows.seen[0] > 0, rows.levels[0, 0], 0)
+        )
+        usual_size = rows.scale[POINT_VIEWS]
+        spread = _DEVIATION * np.where(known, usual_size[1], usual_size[0])
+        views = look(rows, both, seen)
+        rows.seen += seen
+        learn(rows, self._state.seasons, at, points, span)
+        counts = np.where(SEASONAL[:, None], rows.seen[1] * seen[1], rows.seen[0])
+        surprises = surprise(rows, views, counts)
+        surprises *= counts > WARM_UP
+        highest = surprises.reshape(-1, len(slots)).max(axis=0)
+        ready = rows.seen[0] > WARM_UP
+        score = _score(rows, highest)
+        shape = kinds(rows, both, views, surprises, highest >= _HALF)
+        return Judged(score, ready, rows.seen[0].astype(np.int64), expected, spread, shape)
+
+    def _begin(self, rows: Rows, times: Ints, values: Floats) -> Floats:
+        """Begin series that are new; the share of an hour for which each point stands."""
+        new = rows.seen[0] == 0
+        if new.any():
+            np.copyto(rows.first, times, where=new)
+            np.copyto(rows.last, times - HOUR, where=new)
+            np.copyto(rows.origin, values, where=new)
+            np.copyto(rows.excess, FIRST_EXCESS, where=new)
+        span = np.minimum(np.maximum(times - rows.last, self._step), HOUR) / HOUR
+        rows.last[:] = times
+        return span
+
+    def forget(self, slots: Ints) -> None:
+        """Forget these series; their slots may be taken by others."""
+        self._state.forget(slots)
+
+    def stored(self, slots: Ints) -> pa.RecordBatch:
+        """The state of these slots, a row each: `restore` goes on from it to the same bits."""
+        return self._state.stored(slots)
+
+    def restore(self, slots: Ints, batch: pa.RecordBatch) -> None:
+        """Put stored state into these slots."""
+        self._state.restore(slots, batch)
+
+
+def _score(rows: Rows, highest: Floats) -> Floats:
+    """The scores; alarms make the next ones less likely."""
+    rows.cooling *= _FADING
+    left = np.maximum(highest - rows.cooling, 0)
+    np.copyto(rows.cooling, _COOLING * highest, where=left >= _HALF)
+    score: Floats = left / (left + _HALF)
+    return score
+
+
+def _check(slots: Ints, times: Ints, values: Floats) -> None:
+    wrong = ~np.isfinite(values)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueRefused(
+            f"a detector takes finite numbers, not {values[row]} "
+            f"(slot {slots[row]}, time {times[row]}): leave such windows out"
+        )

@@ -1,0 +1,131 @@
+"""What is kept of each series: two rows of numbers, of the same length for every series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from nilo_stream_processors.engine.anomaly.season import HOURS, PARTS_OF_DAY, Profiles
+from nilo_stream_processors.engine.anomaly.views import LEVELS, VIEWS
+from nilo_stream_processors.engine.arrays import Floats, Ints
+
+FIRST_CAPACITY = 64
+
+# Name and shape of each part of a series' numbers. Times are exact in a float: below 2**53.
+PARTS: dict[str, tuple[int, ...]] = {
+    "first": (),
+    "last": (),
+    "origin": (),
+    "seen": (2,),
+    "levels": (2, LEVELS),
+    "past": (2, 2),
+    "roughness": (2,),
+    "error": (),
+    "scale": (VIEWS,),
+    "floor": (2, VIEWS),
+    "excess": (2, VIEWS),
+    "cooling": (),
+}
+
+
+@dataclass
+class Rows:
+    """The numbers of some series as views of one array; the last axis is the series.
+
+    Attributes:
+        first, last: times of the first and the latest point, in microseconds.
+        origin: the first value; all others are taken relative to it.
+        seen: points seen, and of them those that had a season to be compared with.
+        levels: moving means of the values and of what the season leaves of them.
+        past: the last but one and the last value before this one, of both.
+        roughness: moving means of the steps from point to point, a short and a long one.
+        error: moving mean of what the season leaves, without sign.
+        scale: moving mean of each view, without sign.
+        floor, excess: of each view upwards and downwards, the size that few points exceed, and by
+            how much these exceed it in the mean.
+        cooling: what the last alarm still takes off a surprise.
+    """
+
+    first: Floats
+    last: Floats
+    origin: Floats
+    seen: Floats
+    levels: Floats
+    past: Floats
+    roughness: Floats
+    error: Floats
+    scale: Floats
+    floor: Floats
+    excess: Floats
+    cooling: Floats
+
+
+_SIZES = {name: int(np.prod(shape)) for name, shape in PARTS.items()}
+WIDTH = sum(_SIZES.values())
+assert list(PARTS) == [field.name for field in fields(Rows)]
+
+
+def rows_of(block: Floats) -> Rows:
+    """A block of `WIDTH` rows, one column to a series, as named parts that share its memory."""
+    parts, begin = {}, 0
+    for name, shape in PARTS.items():
+        end = begin + _SIZES[name]
+        parts[name] = block[begin:end].reshape(*shape, -1) if shape else block[begin]
+        begin = end
+    return Rows(**parts)
+
+
+class State:
+    """Numbers and seasons of all series by slot; the arrays grow with the slots."""
+
+    def __init__(self) -> None:
+        self.numbers = np.zeros((FIRST_CAPACITY, WIDTH))
+        self.seasons: Profiles = _unknown(FIRST_CAPACITY)
+
+    def reach(self, slots: Ints) -> None:
+        """Make room for these slots."""
+        missing = int(slots.max(initial=-1)) + 1 - len(self.numbers)
+        if missing > 0:
+            more = max(missing, len(self.numbers))
+            self.numbers = np.concatenate([self.numbers, np.zeros((more, WIDTH))])
+            self.seasons = np.concatenate([self.seasons, _unknown(more)])
+
+    def forget(self, slots: Ints) -> None:
+        """Empty these slots."""
+        slots = slots[slots < len(self.numbers)]
+        self.numbers[slots] = 0
+        self.seasons[slots] = _unknown(len(slots))
+
+    def stored(self, slots: Ints) -> pa.RecordBatch:
+        """The state of these slots, a row each, to the last bit."""
+        self.reach(slots)
+        numbers, seasons = self.numbers[slots].reshape(-1), self.seasons[slots].reshape(-1)
+        return pa.record_batch(
+            {
+                "numbers": pa.FixedSizeListArray.from_arrays(pa.array(numbers), WIDTH),
+                "seasons": pa.FixedSizeListArray.from_arrays(
+                    pa.array(seasons), PARTS_OF_DAY + HOURS
+                ),
+            }
+        )
+
+    def restore(self, slots: Ints, batch: pa.RecordBatch) -> None:
+        """Put stored rows into these slots."""
+        self.reach(slots)
+        self.numbers[slots] = _table(batch["numbers"], WIDTH)
+        self.seasons[slots] = _table(batch["seasons"], PARTS_OF_DAY + HOURS)
+
+
+def _unknown(count: int) -> Profiles:
+    """Seasons of which nothing is known: no quarter of the day, no difference by the week."""
+    seasons = np.zeros((count, PARTS_OF_DAY + HOURS), np.float32)
+    seasons[:, :PARTS_OF_DAY] = np.nan
+    return seasons
+
+
+def _table(column: pa.FixedSizeListArray, width: int) -> np.ndarray[Any, Any]:
+    found: np.ndarray[Any, Any] = column.flatten().to_numpy(zero_copy_only=False)
+    return found.reshape(-1, width)

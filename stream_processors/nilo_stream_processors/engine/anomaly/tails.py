@@ -1,0 +1,71 @@
+"""How surprising a view is, by what the series itself has shown: peaks over a moving threshold.
+
+A view is measured in its own usual size. Of each side the size that one point in fifty exceeds is
+followed (stochastic approximation of a quantile), and by how much it is exceeded in the mean.
+Beyond it the excess is taken to be exponentially distributed, the simplest of the distributions that
+excesses have (Pickands 1975): this gives a probability to sizes that were never seen.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nilo_stream_processors.engine.arrays import Floats
+
+if TYPE_CHECKING:
+    from nilo_stream_processors.engine.anomaly.state import Rows
+
+# The share of points above the floor, and how quickly the floor moves, in usual sizes a point.
+_SHARE, _FLOOR_RATE = 0.03, 0.02
+# Weight of a new excess and of a new size, once there have been many.
+_EXCESS_RATE, _SCALE_RATE = 0.03, 0.001
+# Larger ones count as so many mean excesses, as so many usual sizes: one event is not the rule.
+_EXCESS_CAP, _SCALE_CAP = 3.0, 4.0
+# Sizes are bent by this power, so that tails from Gaussian to lognormal are near exponential ones.
+_POWER = 0.8
+# A mean excess never counts as less; what it is taken to be at first.
+_EXCESS_LEAST, FIRST_EXCESS = 0.05, 0.5
+_SETTLED = 20
+
+
+def surprise(rows: Rows, views: Floats, seen: Floats) -> Floats:
+    """Minus the decimal logarithm of the probability of such a view; learns from it as well.
+
+    Args:
+        rows: the series.
+        views: the newest views, by view and series.
+        seen: of each view how many there were, this one included; 0: there is none.
+
+    Returns:
+        By side (above, below), view and series; 0 for sizes that are usual.
+    """
+    size = np.abs(views)
+    settled = (seen > _SETTLED) & (rows.scale > 0)
+    relative = size / np.where(settled, rows.scale, 1)
+    bent = ((1 + relative) ** _POWER - 1) / _POWER
+    np.copysign(bent, views, out=bent)
+    found = _exceeding(rows, bent, seen, settled)
+    np.minimum(size, _SCALE_CAP * rows.scale, out=size, where=settled)
+    seen_once = np.maximum(seen, 1)
+    rate = np.maximum(1 / seen_once, _SCALE_RATE) * (seen > 0)
+    rows.scale += rate * (size - rows.scale)
+    return found
+
+
+def _exceeding(rows: Rows, bent: Floats, seen: Floats, settled: Floats) -> Floats:
+    """The surprises; the floors and the mean excesses are brought up to date."""
+    over = np.stack([bent, -bent])
+    over -= rows.floor
+    above = (over > 0) & settled
+    excess = rows.excess + _EXCESS_LEAST
+    found = (over / excess * _LOG_E - _LOG_SHARE) * above
+    count = np.maximum(seen, 1)
+    rate = np.maximum(1 / (_SHARE * count + 1), _EXCESS_RATE) * above
+    rows.excess += rate * (np.minimum(over, _EXCESS_CAP * excess) - rows.excess)
+    rows.floor += np.maximum(_FLOOR_RATE, 1 / count) * (above - _SHARE * settled)
+    return found
+
+
+_LOG_E, _LOG_SHARE = np.log10(np.e), np.log10(_SHARE)
