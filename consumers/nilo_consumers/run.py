@@ -18,6 +18,7 @@ from nilo_consumers.metrics import SinkMetrics
 from nilo_consumers.postgres import PostgresSink
 from nilo_consumers.prometheus import PrometheusSink
 from nilo_consumers.pushgateway import PushgatewaySink
+from nilo_consumers.reporting import reporting
 from nilo_consumers.runner import Runner
 from nilo_consumers.series import WindowCollector
 from nilo_consumers.server import serving
@@ -70,7 +71,8 @@ def run_sink(
     serve = (
         nullcontext(None) if port is None else serving(metrics, metrics_host, port, native=native)
     )
-    with serve as url, asking(settings, work) if work else nullcontext():
+    asks = asking(settings, work) if work else nullcontext()
+    with serve as url, asks, reporting(name, settings, metrics):
         Runner(
             sink,
             settings,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,7 @@ class Deliveries:
         self._on_delivery = on_delivery
         self._lock = threading.Lock()
         self._emitted = self._delivered = self._failed = 0
+        self._dropped: Counter[tuple[str, str]] = Counter()
         self.failed_ids: list[str] = []
         self.last_error = ""
 
@@ -57,13 +59,25 @@ class Deliveries:
         with self._lock:
             self._emitted += events
 
-    def report(self, event_id: str, error: Any, message: Any) -> None:
-        """The delivery callback of librdkafka for one event."""
+    def dropped(self, source: str, topic: str, events: int = 1) -> None:
+        """Count events of a source that were refused or have failed."""
+        with self._lock:
+            self._dropped[source, topic] += events
+
+    def take_dropped(self) -> Counter[tuple[str, str]]:
+        """The events dropped by source and topic; each is handed over once."""
+        with self._lock:
+            taken, self._dropped = self._dropped, Counter()
+            return taken
+
+    def report(self, event_id: str, source: str, error: Any, message: Any) -> None:
+        """The delivery callback of librdkafka for one event of a source."""
         if error is None:
             with self._lock:
                 self._delivered += 1
         else:
             self._note_failure(event_id, error.str())
+            self.dropped(source, message.topic())
         if self._on_delivery is not None:
             self._tell(self._on_delivery, event_id, error, message)
 

@@ -98,8 +98,10 @@ def play(
     shift = _shift(reader, shift_time, pace, limit)
     run = _Run(pace, bad_rows, reader_table.rows, limit, progress)
     began = time.monotonic()
+    # At full speed its queue is full, as it should be: nobody need hear of that.
+    quiet = settings.model_copy(update={"report_every": 0.0})
     with Producer(
-        settings, delivery_timeout=DELIVERY_TIMEOUT, queue_timeout=DELIVERY_TIMEOUT
+        quiet, delivery_timeout=DELIVERY_TIMEOUT, queue_timeout=DELIVERY_TIMEOUT
     ) as producer:
         for event in reader.events(run.bad, shift=shift, limit=limit):
             run.send(producer, event)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import confluent_kafka
 
+from nilo_producers.client import kafka_client
 from nilo_producers.delivery import Counts, Deliveries, OnDelivery
 from nilo_producers.errors import ClosedError, DeliveryError, QueueFullError
 from nilo_producers.headers import cloud_event_headers
-from nilo_schemas.clients import kafka_config
+from nilo_producers.reporting import SelfReports
 from nilo_schemas.codec import encode
 from nilo_schemas.envelope import Event
 from nilo_schemas.errors import ContractError
@@ -26,11 +26,9 @@ from nilo_schemas.settings import Settings, load_settings
 DELIVERY_TIMEOUT = 120.0
 QUEUE_TIMEOUT = 30.0
 QUEUE_SIZE = 100_000
-_QUEUE_KBYTES = 256 * 1024
-_LINGER_MS = 20
 _WAIT_STEP = 0.1
 _REPORT_SLACK = 5.0  # seconds in which librdkafka notices its own timeouts and reports them
-_logger = logging.getLogger("nilo_producers.kafka")
+_LAST_REPORT = 1.0  # seconds in which what is last said about ourselves must arrive
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,17 @@ class Producer:
         self._deliveries = Deliveries(on_delivery)
         self._delivery_timeout, self._queue_timeout = delivery_timeout, queue_timeout
         self._closed, self._pid = False, os.getpid()
-        self._kafka = _client(self._settings, delivery_timeout, queue_size)
+        self._kafka = kafka_client(self._settings, delivery_timeout, queue_size)
+        self._queue_size = queue_size
+        self._reports = SelfReports(self._settings, self._deliveries, self._kafka, queue_size)
+
+    @property
+    def queue_fill(self) -> float:
+        """How full the local queue is, by its events: 0 is empty, 1 is full.
+
+        A program that can wait or do with less should do so before it is full: then `emit` waits.
+        """
+        return min(1.0, len(self._kafka) / self._queue_size)
 
     @property
     def counts(self) -> Counts:
@@ -101,16 +109,20 @@ class Producer:
         route = self._routes.get(type(event)) or self._find_route(type(event))
         value = encode(event, route.schema_id)
         self._deliveries.emitted()
+        self._reports.source = event.source
         try:
             self._queue(route.topic, event, value)
-        except BaseException:
+        except BaseException as error:
             self._deliveries.emitted(-1)
+            if isinstance(error, (QueueFullError, DeliveryError)):
+                self._deliveries.dropped(event.source, route.topic)
             raise
-        self._kafka.poll(0)
+        self.poll()
 
     def poll(self, timeout: float = 0.0) -> None:
         """Take in delivery reports, waiting up to `timeout` seconds for the first."""
         self._kafka.poll(timeout)
+        self._reports.publish_due()
 
     def flush(self, timeout: float | None = None) -> int:
         """Wait until every event has arrived or failed; return how many are still on their way.
@@ -121,9 +133,10 @@ class Producer:
         if timeout is None:
             timeout = self._delivery_timeout + _REPORT_SLACK
         deadline = time.monotonic() + timeout
-        # In steps, so that Ctrl-C gets through.
+        # In steps, so that Ctrl-C gets through. Nobody waits for reports about ourselves.
         while self._kafka.flush(min(_WAIT_STEP, max(0.0, deadline - time.monotonic()))):
-            if time.monotonic() >= deadline:
+            self._reports.publish_due()
+            if not self.counts.queued or time.monotonic() >= deadline:
                 break
         return self.counts.queued
 
@@ -140,6 +153,9 @@ class Producer:
             # Each abandoned event gets its report, so that its id is known.
             self._kafka.purge()
             self._kafka.flush(_REPORT_SLACK)
+        if self._reports.publish():
+            self._kafka.flush(_LAST_REPORT)
+            self._kafka.purge()
         failure = self._failure()
         if failure:
             raise failure
@@ -183,11 +199,12 @@ class Producer:
         topic = self._settings.topic_prefix + family.kafka_topic
         route = _Route(topic, self._registry.schema_id(family))
         self._routes[family] = route
+        self._reports.begin(self._registry)
         return route
 
     def _queue(self, topic: str, event: Event, value: bytes) -> None:
         headers, key = cloud_event_headers(event), event.key
-        report = partial(self._deliveries.report, event.id)
+        report = partial(self._deliveries.report, event.id, event.source)
         deadline: float | None = None
         while True:
             try:
@@ -223,19 +240,3 @@ class Producer:
             lost,
             fates.failed_ids,
         )
-
-
-def _client(settings: Settings, delivery_timeout: float, queue_size: int) -> Any:
-    config = kafka_config(
-        settings,
-        enable_idempotence=True,
-        acks="all",
-        compression_type="lz4",
-        linger_ms=_LINGER_MS,
-        delivery_timeout_ms=round(delivery_timeout * 1000),
-        queue_buffering_max_messages=queue_size,
-        queue_buffering_max_kbytes=_QUEUE_KBYTES,
-        # Java's and Faust's partitioner: a key lies in the same partition whoever sends it.
-        partitioner="murmur2_random",
-    )
-    return confluent_kafka.Producer(config, logger=_logger)

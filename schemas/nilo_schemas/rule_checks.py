@@ -14,18 +14,20 @@ Problems = Iterator[tuple[str, str]]
 # How many of the metric's unit, or of one, the units of a bound are.
 _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
+_SHARE = {"%": 0.01}
 _UNITS = {
     "seconds": _SECONDS,
     "bytes": _BYTES,
     "dollars": {"$": 1.0, "dollars": 1.0},
     "percent": {"%": 1.0},
+    "share": _SHARE,
 }
 _OF_VALUES = {"sum", "min", "max", "mean"}
 _ALWAYS = {"count", "rate"}
+_IN_BRACES = re.compile(r"\{([\w.]+)\}")
 # The long window of a burn rate is kept in so many pieces; five of them are the short one.
 BURN_BUCKETS = 60
 SUMMABLE = {"count", "errors", "sum"}
-_SHARE = {"%": 0.01}
 # Values that a rule holds for each series, at most.
 LONGEST_LOOK_BACK = 200
 
@@ -87,7 +89,10 @@ def rule_problems(rule: Rule, metrics: Mapping[str, Metric]) -> Problems:
         ("window", _check_window),
         ("for", _check_spans),
         (rule.key, _check_kind),
-        ("by", _check_labels),
+        ("by", _check_by),
+        ("equal", _check_equal),
+        ("summary", _check_summary),
+        ("advice", _check_advice),
     ):
         try:
             check(rule, metric, metrics)
@@ -108,11 +113,40 @@ def _check_spans(rule: Rule, metric: Metric, _metrics: Mapping[str, Metric]) -> 
     rule.windows_kept(length)
 
 
-def _check_labels(rule: Rule, metric: Metric, _metrics: Mapping[str, Metric]) -> None:
-    for name in (*(rule.by or ()), *rule.equal):
+def labels_of(rule: Rule, metrics: Mapping[str, Metric]) -> list[str]:
+    """The labels that tell the alerts of a rule apart, and that its texts may name in braces."""
+    labels = metrics[rule.metric].dimensions if rule.by is None else rule.by
+    if rule.kind == "ratio":
+        other = metrics[rule.condition().other or ""].dimensions
+        return [name for name in labels if name in other]
+    return [name for name in labels if name != rule.drift]
+
+
+def _check_by(rule: Rule, metric: Metric, _metrics: Mapping[str, Metric]) -> None:
+    for name in rule.by or ():
         if name not in metric.dimensions:
             known = ", ".join(metric.dimensions) or "none"
             raise ValueError(f"{name!r} is no dimension of {rule.metric}; it has {known}")
+
+
+def _check_equal(rule: Rule, _metric: Metric, metrics: Mapping[str, Metric]) -> None:
+    _check_known(rule.equal, rule, metrics)
+
+
+def _check_summary(rule: Rule, _metric: Metric, metrics: Mapping[str, Metric]) -> None:
+    _check_known(_IN_BRACES.findall(rule.summary or ""), rule, metrics)
+
+
+def _check_advice(rule: Rule, _metric: Metric, metrics: Mapping[str, Metric]) -> None:
+    _check_known(_IN_BRACES.findall(rule.advice), rule, metrics)
+
+
+def _check_known(names: list[str], rule: Rule, metrics: Mapping[str, Metric]) -> None:
+    labels = labels_of(rule, metrics)
+    for name in names:
+        if name not in labels:
+            known = ", ".join(labels) or "none"
+            raise ValueError(f"{name!r} is no label of {rule.name}; it has {known}")
 
 
 def _check_kind(rule: Rule, metric: Metric, metrics: Mapping[str, Metric]) -> None:

@@ -49,5 +49,6 @@ class ProcessingSettings(StoreSettings):
     report_every: float = Field(
         default=10.0,
         ge=0,
-        description="seconds between the processors' events about themselves; 0: none",
+        description="seconds between the events of processors, sinks and producers about "
+        "themselves; 0: none",
     )

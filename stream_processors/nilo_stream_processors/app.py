@@ -104,7 +104,7 @@ def create_app(settings: Settings, *, web_port: int, web_host: str = "127.0.0.1"
     merger = Merger(app, settings, catalogue, registry, outbox=outbox, counters=counters)
     reporter = Reporter(outbox, settings, registry, counters=counters, lag=aggregator.lag)
     app.keeper = Keeper(app, aggregator, merger, reporter, outbox=outbox)
-    app.watch = Watch(app, settings)
+    app.watch = Watch(app, settings, reporter)
     _add_agents(app, aggregator, merger)
     _add_pages(app, counters)
     return app

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter as TotalsCounter
 from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from nilo_schemas.alerts import Alert
 from nilo_schemas.errors import Reason
+from nilo_schemas.reports import TotalsByTopic
 
 SINK = "processors"
-# By measure (events_in, late, dead_letters) and topic.
-TotalsByTopic = TotalsCounter[tuple[str, str]]
+# Dead letters with a measure of their own; each counts once.
+_MEASURES = {Reason.LATE: "late", Reason.FUTURE: "future"}
 
 
 class Counters:
@@ -56,7 +56,7 @@ class Counters:
     def dead_letter(self, topic: str, reason: Reason) -> None:
         """A message went to the dead letters."""
         self._dead.labels(SINK, topic, str(reason)).inc()
-        self.totals["late" if reason is Reason.LATE else "dead_letters", topic] += 1
+        self.totals[_MEASURES.get(reason, "dead_letters"), topic] += 1
         if reason is Reason.LATE:
             self._late.labels(topic).inc()
 

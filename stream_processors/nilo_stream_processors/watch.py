@@ -22,6 +22,7 @@ from mode import Service
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.settings import Settings
 from nilo_stream_processors.liveness import Liveness, Standing, Stuck, StuckError
+from nilo_stream_processors.reporter import Reporter
 from nilo_stream_processors.transport import ChunkConsumer
 
 # `/health` tells it for so long before the process ends; who gets on meanwhile stays.
@@ -34,9 +35,9 @@ log = logging.getLogger(__name__)
 class Watch(Service):
     """Looks every few seconds; `stuck` is what it found the last time."""
 
-    def __init__(self, app: Any, settings: Settings, **kwargs: Any) -> None:
+    def __init__(self, app: Any, settings: Settings, reporter: Reporter, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._app, self._stuck_after = app, settings.stuck_after
+        self._app, self._stuck_after, self._reporter = app, settings.stuck_after, reporter
         self._every = min(settings.stuck_after / LOOKS, 5.0)
         self._liveness = Liveness(settings.stuck_after)
         # Faust tells of lost connections itself.
@@ -54,11 +55,13 @@ class Watch(Service):
     async def _look(self) -> None:
         stuck = self._liveness.look(await self._standings())
         text = ", ".join(map(str, stuck))
-        if stuck and not self.stuck:
+        before, self.stuck = self.stuck, stuck
+        if stuck and not before:
             log.error("stuck: %s; this worker ends in %.0f s", text, NOTICE_SECONDS)
-        if self.stuck and not stuck:
+            await self._reporter.tell_health(stuck, ok=False)
+        if before and not stuck:
             log.warning("no longer stuck")
-        self.stuck = stuck
+            await self._reporter.tell_health(before, ok=True)
         if stuck and stuck[0].seconds >= self._stuck_after + NOTICE_SECONDS:
             await self._app.crash(
                 StuckError(f"stuck: {text}; a supervisor should start this worker again")

@@ -86,3 +86,19 @@ def topics(own: Settings) -> None:
 def settings(own: Settings, topics: None) -> Settings:
     """Settings of this test alone: own prefix with topics and contracts, own schema, own lake."""
     return own
+
+
+@pytest.fixture
+def own_stack(tmp_path: Path) -> Iterator[Settings]:
+    """A stack whose broker the test may kill."""
+    from nilo_deploy import down, up  # noqa: PLC0415  not needed with an outside stack
+
+    home = tmp_path / "home"
+    up(load_settings({"home": home}, env={}))
+    try:
+        settings = load_settings({"home": home}, env={})
+        list(create_topics(settings))
+        list(Registry(settings).register_all())
+        yield settings
+    finally:
+        down(load_settings({"home": home}, env={}), delete=True)

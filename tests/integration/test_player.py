@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nilo_deploy import down, start_server, stop_server, up
+from nilo_deploy import start_server, stop_server
 from nilo_producers import Played, Progress, RowError, play
 from nilo_schemas.codec import decode
 from nilo_schemas.families import LlmEvent
 from nilo_schemas.registry import Registry
-from nilo_schemas.settings import Settings, load_settings
-from nilo_schemas.topics import create_topics
+from nilo_schemas.settings import Settings
 from tests.integration.test_producer import messages_in
 
 pytestmark = pytest.mark.integration
@@ -120,20 +118,6 @@ def test_a_paced_play_takes_its_time_and_nothing_lies_in_the_future(
 def test_a_limit_is_kept(settings: Settings, tmp_path: Path) -> None:
     assert played(settings, write_rows(tmp_path / "x.csv", 50), limit=7).delivered == 7
     assert len(events_in(settings)) == 7
-
-
-@pytest.fixture
-def own_stack(tmp_path: Path) -> Iterator[Settings]:
-    """A stack whose broker the test may kill."""
-    home = tmp_path / "home"
-    up(load_settings({"home": home}, env={}))
-    try:
-        settings = load_settings({"home": home}, env={})
-        list(create_topics(settings))
-        list(Registry(settings).register_all())
-        yield settings
-    finally:
-        down(load_settings({"home": home}, env={}), delete=True)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])

@@ -90,7 +90,7 @@ FAMILIES = {
     "events.system": (
         "log.record resource.sampled health.changed circuit.opened circuit.closed",
         """component logger message exception_type exception_message stack_hash memory_bytes
-        cpu_percent queue_depth status""",
+        cpu_percent queue_depth status fill""",
     ),
 }
 MARKET = ["volatility_1h", "spread_bps", "liquidity_score", "trend_30m", "volume_vs_avg"]

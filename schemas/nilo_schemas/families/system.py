@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from nilo_schemas.envelope import Event
-from nilo_schemas.fields import Count, Name, Text
+from nilo_schemas.fields import Count, Name, Share, Text
 
 
 class SystemEvent(Event):
@@ -28,3 +28,4 @@ class SystemEvent(Event):
     cpu_percent: float | None = Field(default=None, ge=0)
     queue_depth: Count | None = None
     status: Text | None = None
+    fill: Share | None = Field(default=None, description="how full its queue is: 1 is full")
