@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from nilo_schemas.errors import NiloError
 from nilo_stream_processors.engine.anomaly.kinds import kinds
-from nilo_stream_processors.engine.anomaly.season import HOUR, learn, season
+from nilo_stream_processors.engine.anomaly.season import HOUR, Season, learn, season
 from nilo_stream_processors.engine.anomaly.state import Rows, State, rows_of
 from nilo_stream_processors.engine.anomaly.tails import FIRST_EXCESS, surprise
-from nilo_stream_processors.engine.anomaly.views import POINT_VIEWS, SEASONAL, look
+from nilo_stream_processors.engine.anomaly.views import BASES, POINT_VIEWS, VIEWS, look
 from nilo_stream_processors.engine.arrays import Bools, Floats, Ints
 
 WARM_UP = 150
@@ -23,6 +23,8 @@ _HALF = 3.63
 _COOLING, _FADING = 1.5, float(np.exp(-1 / 60))
 # No value counts as larger: its square must still be a number.
 _LARGEST = 1e36
+# The mean of two points varies less than one point.
+_OF_TWO = np.sqrt(2)
 # Of a Gaussian variable, the standard deviation over the mean deviation.
 _DEVIATION = np.sqrt(np.pi / 2)
 
@@ -81,39 +83,41 @@ class Detectors:
 
     def _judge(self, rows: Rows, slots: Ints, times: Ints, values: Floats) -> Judged:
         span = self._begin(rows, times, values)
-        points = np.minimum(np.maximum(values - rows.origin, -_LARGEST), _LARGEST)
-        at = season(rows, self._state.seasons, slots, times)
-        both = np.stack([points, np.where(at.known, points - at.usual, 0)])
-        seen = np.stack([np.ones(len(slots), np.bool_), at.known])
-        known = at.known & (rows.seen[1] > 0)
-        expected = rows.origin + np.where(
-            known, at.usual + rows.levels[1, 0], np.where(rows.seen[0] > 0, rows.levels[0, 0], 0)
-        )
-        usual_size = rows.scale[POINT_VIEWS]
-        spread = _DEVIATION * np.where(known, usual_size[1], usual_size[0])
-        views = look(rows, both, seen)
+        seasons = self._state.seasons
+        at = season(rows, seasons, slots, times)
+        points = _points(rows, at, values)
+        seen = np.ones((2, len(slots)), np.bool_)
+        seen[1] = at.known
+        expected, spread = _expected(rows, at)
+        views = look(rows, points, seen)
         rows.seen += seen
-        learn(rows, self._state.seasons, at, points, span)
-        counts = np.where(SEASONAL[:, None], rows.seen[1] * seen[1], rows.seen[0])
+        learn(rows, seasons, at, points[0], span)
+        counts = rows.seen.take(BASES, axis=0)
+        counts *= seen.take(BASES, axis=0)
         surprises = surprise(rows, views, counts)
         surprises *= counts > WARM_UP
-        highest = surprises.reshape(-1, len(slots)).max(axis=0)
-        ready = rows.seen[0] > WARM_UP
-        score = _score(rows, highest)
-        shape = kinds(rows, both, views, surprises, highest >= _HALF)
-        return Judged(score, ready, rows.seen[0].astype(np.int64), expected, spread, shape)
+        highest: Floats = np.maximum.reduce(surprises.reshape(2 * VIEWS, -1))
+        return Judged(
+            score=_score(rows, highest),
+            ready=rows.seen[0] > WARM_UP,
+            seen=rows.seen[0].astype(np.int64),
+            expected=expected,
+            spread=spread,
+            shape=kinds(rows, surprises, highest >= _HALF),
+        )
 
     def _begin(self, rows: Rows, times: Ints, values: Floats) -> Floats:
         """Begin series that are new; the share of an hour for which each point stands."""
         new = rows.seen[0] == 0
-        if new.any():
+        if np.count_nonzero(new):
             np.copyto(rows.first, times, where=new)
             np.copyto(rows.last, times - HOUR, where=new)
             np.copyto(rows.origin, values, where=new)
             np.copyto(rows.excess, FIRST_EXCESS, where=new)
-        span = np.minimum(np.maximum(times - rows.last, self._step), HOUR) / HOUR
+        span = np.maximum(times - rows.last, self._step)
+        np.minimum(span, HOUR, out=span)
         rows.last[:] = times
-        return span
+        return span / HOUR
 
     def forget(self, slots: Ints) -> None:
         """Forget these series; their slots may be taken by others."""
@@ -128,6 +132,26 @@ class Detectors:
         self._state.restore(slots, batch)
 
 
+def _points(rows: Rows, at: Season, values: Floats) -> Floats:
+    """The values, and what the season leaves of them; 0 where there is none."""
+    points = np.zeros((2, len(values)))
+    np.subtract(values, rows.origin, out=points[0])
+    np.maximum(points[0], -_LARGEST, out=points[0])
+    np.minimum(points[0], _LARGEST, out=points[0])
+    np.subtract(points[0], at.usual, out=points[1], where=at.known)
+    return points
+
+
+def _expected(rows: Rows, at: Season) -> tuple[Floats, Floats]:
+    """The point that was expected, and the standard deviation of points around it."""
+    known = at.known & (rows.seen[1] > WARM_UP)
+    expected = rows.levels[0, 0].copy()
+    np.add(at.usual, rows.levels[1, 0], out=expected, where=known)
+    spread = rows.scale[POINT_VIEWS[0]] * _OF_TWO
+    np.copyto(spread, rows.scale[POINT_VIEWS[1]], where=known)
+    return expected + rows.origin, spread * _DEVIATION
+
+
 def _score(rows: Rows, highest: Floats) -> Floats:
     """The scores; alarms make the next ones less likely."""
     rows.cooling *= _FADING
@@ -138,9 +162,9 @@ def _score(rows: Rows, highest: Floats) -> Floats:
 
 
 def _check(slots: Ints, times: Ints, values: Floats) -> None:
-    wrong = ~np.isfinite(values)
-    if wrong.any():
-        row = int(np.argmax(wrong))
+    finite = np.isfinite(values)
+    if np.count_nonzero(finite) < len(values):
+        row = int(np.argmin(finite))
         raise ValueRefused(
             f"a detector takes finite numbers, not {values[row]} "
             f"(slot {slots[row]}, time {times[row]}): leave such windows out"

@@ -21,6 +21,8 @@ PARTS_OF_DAY, HOURS = 48, 168
 SECOND = 1_000_000
 HOUR, DAY = 3600 * SECOND, 86_400 * SECOND
 WEEK = 7 * DAY
+_PART = DAY // PARTS_OF_DAY
+_SHIFT = HOUR // 2
 # Before so much time a series has no season; the days of the week are learned after it.
 _KNOWN_AFTER = 3 * DAY
 # Weights of a new day and of a new week, once there have been many.
@@ -55,14 +57,17 @@ class Season:
 
 def season(rows: Rows, seasons: Profiles, slots: Ints, times: Ints) -> Season:
     """Look up what is usual at these times."""
-    part = times % DAY * PARTS_OF_DAY // DAY
-    hours = (times - HOUR // 2) % WEEK / HOUR
+    hours = (times - _SHIFT) % WEEK / HOUR
     whole = hours.astype(np.int64)
-    share = hours - whole
-    places = np.stack([part, PARTS_OF_DAY + whole, PARTS_OF_DAY + (whole + 1) % HOURS])
-    shares = np.stack([np.ones(len(slots)), 1 - share, share])
-    day, *week = seasons[slots, places] * shares
-    weekly = week[0] + week[1]
+    places = np.empty((3, len(slots)), np.int64)
+    places[0] = times % DAY // _PART
+    np.add(whole, PARTS_OF_DAY, out=places[1])
+    np.add((whole + 1) % HOURS, PARTS_OF_DAY, out=places[2])
+    shares = np.ones((3, len(slots)))
+    np.subtract(hours, whole, out=shares[2])
+    shares[1] -= shares[2]
+    day, this, following = seasons[slots, places] * shares
+    weekly = this + following
     usual = day + weekly
     age = times - rows.first
     known = (age >= _KNOWN_AFTER) & (usual == usual)
@@ -81,22 +86,28 @@ def learn(rows: Rows, seasons: Profiles, at: Season, values: Floats, span: Float
     """
     rest = values - at.usual
     new = np.isnan(rest)
-    if new.any():
+    if np.count_nonzero(new):
         seasons[at.slots[new], at.places[0, new]] = (values - at.weekly)[new]
         rest[new] = 0
-    aged = at.age >= _KNOWN_AFTER
     size = np.abs(rest)
-    np.minimum(size, _CLIP * rows.error, out=size, where=aged)
-    rows.error += np.maximum(_ERROR_RATE, 1 / (rows.seen[0] + 1)) * ~new * (size - rows.error)
-    np.copysign(size, rest, out=rest)
+    np.minimum(size, _CLIP * rows.error, out=size, where=at.age >= _KNOWN_AFTER)
+    rate = np.maximum(_ERROR_RATE, 1 / (rows.seen[0] + 1))
+    rate *= ~new
+    rows.error += rate * (size - rows.error)
     moves = _moves(at.age, span)
-    seasons[at.slots, at.places] += moves * at.shares * rest
+    moves *= at.shares
+    moves *= np.copysign(size, rest)
+    seasons[at.slots, at.places] += moves
 
 
 def _moves(age: Floats, span: Floats) -> Floats:
-    """By how much a rest moves the part of the day and the two hours of the week."""
-    gain = _GAIN * span
-    day = gain * (PARTS_OF_DAY / 24) * np.maximum(_DAY_RATE, 1 / (age // DAY + 1))
-    weeks = (age - _KNOWN_AFTER) // WEEK
-    week = gain * np.maximum(_WEEK_RATE, 1 / np.maximum(weeks + 1, 1)) * (weeks >= 0)
-    return np.minimum(np.stack([day, week, week]), _MOST)
+    """The weight of a point for the part of the day and the two hours of the week."""
+    moves = np.empty((3, len(age)))
+    weeks = np.floor((age - _KNOWN_AFTER) / WEEK) + 1
+    np.maximum(_DAY_RATE, 1 / (np.floor(age / DAY) + 1), out=moves[0])
+    moves[0] *= PARTS_OF_DAY / 24
+    np.maximum(_WEEK_RATE, 1 / np.maximum(weeks, 1), out=moves[1])
+    moves[1] *= weeks > 0
+    moves[2] = moves[1]
+    moves *= _GAIN * span
+    return np.minimum(moves, _MOST, out=moves)

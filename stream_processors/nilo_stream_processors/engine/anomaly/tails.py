@@ -2,8 +2,8 @@
 
 A view is measured in its own usual size. Of each side the size that one point in fifty exceeds is
 followed (stochastic approximation of a quantile), and by how much it is exceeded in the mean.
-Beyond it the excess is taken to be exponentially distributed, the simplest of the distributions that
-excesses have (Pickands 1975): this gives a probability to sizes that were never seen.
+Beyond it the excess is taken to be exponentially distributed, the simplest distribution that excesses
+have (Pickands 1975): this gives a probability to sizes that were never seen.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nilo_stream_processors.engine.arrays import Floats
+from nilo_stream_processors.engine.arrays import Bools, Floats
 
 if TYPE_CHECKING:
     from nilo_stream_processors.engine.anomaly.state import Rows
@@ -43,28 +43,39 @@ def surprise(rows: Rows, views: Floats, seen: Floats) -> Floats:
     """
     size = np.abs(views)
     settled = (seen > _SETTLED) & (rows.scale > 0)
-    relative = size / np.where(settled, rows.scale, 1)
-    bent = ((1 + relative) ** _POWER - 1) / _POWER
-    np.copysign(bent, views, out=bent)
-    found = _exceeding(rows, bent, seen, settled)
+    relative = np.ones_like(size)
+    np.divide(size, rows.scale, out=relative, where=settled)
+    relative += 1
+    bent = (relative**_POWER - 1) / _POWER
+    weight = 1 / np.maximum(seen, 1)
+    found = _exceeding(rows, np.copysign(bent, views), weight, settled)
     np.minimum(size, _SCALE_CAP * rows.scale, out=size, where=settled)
-    seen_once = np.maximum(seen, 1)
-    rate = np.maximum(1 / seen_once, _SCALE_RATE) * (seen > 0)
-    rows.scale += rate * (size - rows.scale)
+    rate = np.maximum(weight, _SCALE_RATE)
+    rate *= seen > 0
+    rate *= size - rows.scale
+    rows.scale += rate
     return found
 
 
-def _exceeding(rows: Rows, bent: Floats, seen: Floats, settled: Floats) -> Floats:
+def _exceeding(rows: Rows, bent: Floats, weight: Floats, settled: Bools) -> Floats:
     """The surprises; the floors and the mean excesses are brought up to date."""
-    over = np.stack([bent, -bent])
+    over = np.array((bent, -bent))
     over -= rows.floor
     above = (over > 0) & settled
     excess = rows.excess + _EXCESS_LEAST
-    found = (over / excess * _LOG_E - _LOG_SHARE) * above
-    count = np.maximum(seen, 1)
-    rate = np.maximum(1 / (_SHARE * count + 1), _EXCESS_RATE) * above
-    rows.excess += rate * (np.minimum(over, _EXCESS_CAP * excess) - rows.excess)
-    rows.floor += np.maximum(_FLOOR_RATE, 1 / count) * (above - _SHARE * settled)
+    found = over / excess
+    found *= _LOG_E
+    found -= _LOG_SHARE
+    found *= above
+    excess *= _EXCESS_CAP
+    gain = np.minimum(over, excess, out=over)
+    gain -= rows.excess
+    gain *= np.maximum(weight / (_SHARE + weight), _EXCESS_RATE)
+    gain *= above
+    rows.excess += gain
+    rise = above - _SHARE * settled
+    rise *= np.maximum(weight, _FLOOR_RATE)
+    rows.floor += rise
     return found
 
 

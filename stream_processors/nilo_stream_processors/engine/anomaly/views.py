@@ -26,7 +26,11 @@ ROUGH = 2 * _OF_EACH
 # Which of all these are looked at: the others have nothing to add.
 CHOSEN = (TWO, MEANS[0], MEANS[3], _OF_EACH + ONE, _OF_EACH + MEANS[0], ROUGH)
 VIEWS = len(CHOSEN)
-SEASONAL = np.array([_OF_EACH <= view < ROUGH for view in CHOSEN])
+# What each is taken of: 0 for values, 1 for what the season leaves.
+BASES = np.array([int(_OF_EACH <= view < ROUGH) for view in CHOSEN])
+# Of those chosen, the ones of slow moving means, and of roughness.
+SLOW = [row for row, view in enumerate(CHOSEN) if view < ROUGH and view % _OF_EACH > MEANS[0]]
+STEADY = [CHOSEN.index(ROUGH)]
 # The views that tell how far single points usually lie from the moving mean: of values, of rests.
 POINT_VIEWS = np.array([0, 3])
 # A point counts for the reference at most so many usual deviations away from it.
@@ -50,38 +54,40 @@ def look(rows: Rows, points: Floats, seen: Bools) -> Floats:
     Returns:
         By view and series; what is unseen means nothing.
     """
-    fresh = seen & (rows.seen == 0)
-    if fresh.any():
+    fresh = seen > rows.seen
+    if np.count_nonzero(fresh):
         np.copyto(rows.levels, points[:, None], where=fresh[:, None])
         np.copyto(rows.past, points[:, None], where=fresh[:, None])
     found = np.empty((ROUGH + 1, points.shape[-1]))
     of_each = found[:ROUGH].reshape(2, _OF_EACH, -1)
     _newest(rows, points, of_each)
-    step = np.abs(points[0] - rows.past[0, 1])
+    found[ROUGH] = _roughness(rows, np.abs(points[0] - rows.past[0, 1]))
     _move(rows, points, seen, of_each)
-    found[ROUGH] = _roughness(rows, step)
-    return found[_CHOSEN]
+    return found.take(_CHOSEN, axis=0)
 
 
 def _newest(rows: Rows, points: Floats, found: Floats) -> None:
-    """The means of the last one, two and three points, from the reference."""
-    away = points - rows.levels[:, 0]
-    found[:, ONE] = away
-    away_before = rows.past - rows.levels[:, :1]
-    two = away + away_before[:, 1]
-    found[:, TWO] = two / 2
-    found[:, THREE] = (two + away_before[:, 0]) / 3
+    """How far the means of the last one, two and three points are from the reference."""
+    away = np.subtract(points, rows.levels[:, 0], out=found[:, ONE])
+    before = rows.past - rows.levels[:, :1]
+    away = away + before[:, 1]
+    np.multiply(away, 1 / 2, out=found[:, TWO])
+    away += before[:, 0]
+    np.multiply(away, 1 / 3, out=found[:, THREE])
 
 
 def _move(rows: Rows, points: Floats, seen: Bools, found: Floats) -> None:
     """Take the points into the moving means; each mean before against the shorter one now."""
-    rate = np.maximum(_RATES, (1 / (rows.seen + 1))[:, None]) * seen[:, None]
+    rate = np.maximum(_RATES, (1 / (rows.seen + 1))[:, None])
+    rate *= seen[:, None]
     error = points[:, None] - rows.levels
-    limit = _CLIP * rows.scale[POINT_VIEWS]
-    limit[rows.seen <= _SETTLED] = np.inf
-    np.minimum(np.maximum(error[:, 0], -limit), limit, out=error[:, 0])
+    limit = _CLIP * rows.scale.take(POINT_VIEWS, axis=0)
+    np.copyto(limit, np.inf, where=rows.seen <= _SETTLED)
+    near = np.minimum(error[:, 0], limit)
+    np.maximum(near, -limit, out=error[:, 0])
     before = rows.levels[:, 2:].copy()
-    rows.levels += rate * error
+    error *= rate
+    rows.levels += error
     np.subtract(rows.levels[:, 1:-1], before, out=found[:, 3:])
     np.copyto(rows.past[:, 0], rows.past[:, 1], where=seen)
     np.copyto(rows.past[:, 1], points, where=seen)
@@ -89,9 +95,10 @@ def _move(rows: Rows, points: Floats, seen: Bools, found: Floats) -> None:
 
 def _roughness(rows: Rows, step: Floats) -> Floats:
     """Logarithm of the short mean of the steps over the long one before."""
-    long = rows.roughness[1].copy()
+    floor = 1e-3 * rows.roughness[1] + 1e-300
+    long = rows.roughness[1] + floor
     rate = np.maximum(_ROUGH_RATES, 1 / (rows.seen[0] + 1))
-    rows.roughness += rate * (step - rows.roughness)
-    floor = 1e-3 * long + 1e-300
-    ratio: Floats = np.log((rows.roughness[0] + floor) / (long + floor))
+    rate *= step - rows.roughness
+    rows.roughness += rate
+    ratio: Floats = np.log((rows.roughness[0] + floor) / long)
     return ratio
