@@ -11,7 +11,14 @@ import pyarrow as pa
 from nilo_schemas.catalogue import Metric
 from nilo_schemas.results import SourceRange
 from nilo_schemas.rules import Rule
-from nilo_stream_processors.engine.anomaly import THRESHOLD, WARM_UP, Detectors, Judged, phrase
+from nilo_stream_processors.engine.anomaly import (
+    THRESHOLD,
+    WARM_UP,
+    Detectors,
+    Judged,
+    Shape,
+    phrase,
+)
 from nilo_stream_processors.engine.arrays import Bools, Floats, Ints, Texts
 from nilo_stream_processors.engine.detect.closed import ZERO_WHEN_ABSENT, Closed
 from nilo_stream_processors.engine.detect.feed import Feed, Step
@@ -107,7 +114,7 @@ class Anomaly:
     ) -> Facts:
         held = self._away.values.get(key, seen)
         expected, spread, score = held["expected"], held["spread"], held["score"]
-        kind = phrase(held["shape"], held["start"])
+        kind = phrase(Shape(held["shape"]), held["start"])
         return Facts(
             f"{self._aggregate} {told(value, self._unit)} where {told(expected, self._unit)} "
             f"± {told(spread, self._unit)} was expected: {kind}; score {score:.3f} "
