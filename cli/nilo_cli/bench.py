@@ -166,6 +166,21 @@ def hot(
     _bench(ctx, "tests.bench.run", _given(events=events), as_json)
 
 
+@app.command()
+def anomaly(ctx: typer.Context, *, quick: Quick = False, as_json: Json = False) -> None:
+    """Measure the detector of anomalies, no broker.
+
+    On files of the Numenta Anomaly Benchmark, which lie in the shared folder beside the checkout,
+    and on made-up series with disturbances of known size.
+
+    \b
+    Example:
+      nilo bench anomaly
+      nilo bench anomaly --quick --json
+    """
+    _bench(ctx, "tests.bench.anomaly", _given(quick=quick), as_json)
+
+
 def _given(**options: float | None) -> list[str]:
     """Options of the other program; one that is None or False is not given, True is a bare flag."""
     words: list[str] = []

@@ -58,6 +58,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     ("words", "module", "options"),
     [
         (["engine"], "tests.bench.engine", []),
+        (["anomaly", "--quick"], "tests.bench.anomaly", ["--quick"]),
         (["engine", "--quick"], "tests.bench.engine", ["--quick"]),
         (
             ["engine", "--events", "20000", "--rounds", "1"],

@@ -12,19 +12,17 @@ from nilo_stream_processors.engine.anomaly.kinds import kinds
 from nilo_stream_processors.engine.anomaly.season import HOUR, Season, learn, season
 from nilo_stream_processors.engine.anomaly.state import Rows, State, rows_of
 from nilo_stream_processors.engine.anomaly.tails import FIRST_EXCESS, surprise
-from nilo_stream_processors.engine.anomaly.views import BASES, POINT_VIEWS, VIEWS, look
+from nilo_stream_processors.engine.anomaly.views import BASES, RESTS, USUAL, VALUES, VIEWS, look
 from nilo_stream_processors.engine.arrays import Bools, Floats, Ints
 
-WARM_UP = 150
+WARM_UP = 200
 # A score is s / (s + _HALF) of a surprise s: 10 ** -_HALF is how improbable an anomaly is.
 THRESHOLD = 0.5
-_HALF = 3.63
+_HALF = 3.3
 # After an alarm so much of its surprise is taken off the next ones; it fades over so many points.
-_COOLING, _FADING = 1.5, float(np.exp(-1 / 60))
+_COOLING, _FADING = 1.5, float(np.exp(-1 / 45))
 # No value counts as larger: its square must still be a number.
 _LARGEST = 1e36
-# The mean of two points varies less than one point.
-_OF_TWO = np.sqrt(2)
 # Of a Gaussian variable, the standard deviation over the mean deviation.
 _DEVIATION = np.sqrt(np.pi / 2)
 
@@ -87,15 +85,16 @@ class Detectors:
         at = season(rows, seasons, slots, times)
         points = _points(rows, at, values)
         seen = np.ones((2, len(slots)), np.bool_)
-        seen[1] = at.known
+        seen[RESTS] = at.known
+        weight = 1 / (rows.seen + 1)
         expected, spread = _expected(rows, at)
-        views = look(rows, points, seen)
+        before = rows.past.copy()
+        views = look(rows, points, seen, weight)
         rows.seen += seen
-        learn(rows, seasons, at, points[0], span)
-        counts = rows.seen.take(BASES, axis=0)
-        counts *= seen.take(BASES, axis=0)
-        surprises = surprise(rows, views, counts)
-        surprises *= counts > WARM_UP
+        learn(rows, seasons, at, points[VALUES], span)
+        weight = weight.take(BASES, axis=0)
+        surprises = surprise(rows, views, seen.take(BASES, axis=0), weight)
+        surprises *= weight < 1 / WARM_UP
         highest: Floats = np.maximum.reduce(surprises.reshape(2 * VIEWS, -1))
         return Judged(
             score=_score(rows, highest),
@@ -103,7 +102,7 @@ class Detectors:
             seen=rows.seen[0].astype(np.int64),
             expected=expected,
             spread=spread,
-            shape=kinds(rows, surprises, highest >= _HALF),
+            shape=kinds(rows, points, before, surprises, highest >= _HALF),
         )
 
     def _begin(self, rows: Rows, times: Ints, values: Floats) -> Floats:
@@ -144,16 +143,16 @@ def _points(rows: Rows, at: Season, values: Floats) -> Floats:
 
 def _expected(rows: Rows, at: Season) -> tuple[Floats, Floats]:
     """The point that was expected, and the standard deviation of points around it."""
-    known = at.known & (rows.seen[1] > WARM_UP)
-    expected = rows.levels[0, 0].copy()
-    np.add(at.usual, rows.levels[1, 0], out=expected, where=known)
-    spread = rows.scale[POINT_VIEWS[0]] * _OF_TWO
-    np.copyto(spread, rows.scale[POINT_VIEWS[1]], where=known)
-    return expected + rows.origin, spread * _DEVIATION
+    known = at.known & (rows.seen[RESTS] > WARM_UP)
+    expected = rows.levels[VALUES, USUAL].copy()
+    np.add(at.usual, rows.levels[RESTS, USUAL], out=expected, where=known)
+    spread = rows.deviation[VALUES] * _DEVIATION
+    np.multiply(rows.deviation[RESTS], _DEVIATION, out=spread, where=known)
+    return expected + rows.origin, spread
 
 
 def _score(rows: Rows, highest: Floats) -> Floats:
-    """The scores; alarms make the next ones less likely."""
+    """The scores; an alarm makes the next ones less likely."""
     rows.cooling *= _FADING
     left = np.maximum(highest - rows.cooling, 0)
     np.copyto(rows.cooling, _COOLING * highest, where=left >= _HALF)

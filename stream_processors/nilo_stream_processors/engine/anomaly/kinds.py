@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nilo_stream_processors.engine.anomaly.shapes import Shape
-from nilo_stream_processors.engine.anomaly.views import BASES, SLOW, STEADY, VIEWS
+from nilo_stream_processors.engine.anomaly.views import (
+    BASES,
+    GRADUAL,
+    PAIR,
+    RESTS,
+    ROUGH,
+    SLOW,
+    USUAL,
+    VIEWS,
+)
 from nilo_stream_processors.engine.arrays import Bools, Floats, Ints
 
 if TYPE_CHECKING:
@@ -15,34 +24,39 @@ if TYPE_CHECKING:
 
 # The value is ordinary when its views have at most so much of the surprise of the season's.
 _ORDINARY = 0.5
+OF_VALUES = [PAIR, SLOW]
 # The level has shifted when the last point was at least so far away as this one.
 _LASTING = 0.5
 
 
-def kinds(rows: Rows, surprises: Floats, surprising: Bools) -> Ints:
+def kinds(rows: Rows, points: Floats, before: Floats, surprises: Floats, surprising: Bools) -> Ints:
     """Codes of `Shape` by series; NONE where nothing is surprising.
 
     Args:
-        rows: the series, with the newest point taken in.
+        rows: the series, with the newest points taken in.
+        points: the newest values and rests.
+        before: the ones before.
         surprises: by side, view and series.
         surprising: the series of interest.
     """
     found = np.zeros(len(surprising), np.int64)
     for column in np.flatnonzero(surprising).tolist():
-        found[column] = _kind(rows, surprises[:, :, column], column)
+        away = np.array((before, points))[:, :, column] - rows.levels[:2, USUAL, column]
+        found[column] = _kind(surprises[:, :, column], away)
     return found
 
 
-def _kind(rows: Rows, surprises: Floats, column: int) -> Shape:
+def _kind(surprises: Floats, away: Floats) -> Shape:
+    """The shape of one anomaly; `away` has the last two values and rests, from the usual level."""
     side, view = divmod(int(surprises.argmax()), VIEWS)
-    if view in STEADY:
+    if view == ROUGH:
         return Shape.CHANGED_VARIANCE
     base = int(BASES[view])
-    if base and surprises[:, BASES == 0].max() < _ORDINARY * surprises[side, view]:
+    if base == RESTS and surprises[:, OF_VALUES].max() < _ORDINARY * surprises[side, view]:
         return Shape.OUT_OF_SEASON
-    if view in SLOW:
+    if view in (SLOW, GRADUAL):
         return Shape.DRIFT
-    before, now = rows.past[base, :, column] - rows.levels[base, 0, column]
+    before, now = away[:, base]
     if before * now > 0 and abs(before) >= _LASTING * abs(now):
         return Shape.LEVEL_SHIFT
     return Shape.DIP if side else Shape.SPIKE

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nilo_stream_processors.engine.anomaly.views import RESTS, SETTLED
 from nilo_stream_processors.engine.arrays import Bools, Floats, Ints
 
 if TYPE_CHECKING:
@@ -18,20 +19,20 @@ if TYPE_CHECKING:
 
 Profiles = np.ndarray[Any, np.dtype[np.float32]]
 PARTS_OF_DAY, HOURS = 48, 168
+_WIDTH = PARTS_OF_DAY + HOURS
 SECOND = 1_000_000
 HOUR, DAY = 3600 * SECOND, 86_400 * SECOND
 WEEK = 7 * DAY
 _PART = DAY // PARTS_OF_DAY
 _SHIFT = HOUR // 2
-# Before so much time a series has no season; the days of the week are learned after it.
-_KNOWN_AFTER = 3 * DAY
+# So many days a series has no season; what days of the week have of their own is learned later.
+_KNOWN_AFTER = 3
 # Weights of a new day and of a new week, once there have been many.
-_DAY_RATE, _WEEK_RATE = 0.05, 0.3
+_DAY_RATE, _WEEK_RATE = 0.15, 0.3
 # A point moves the season by so much of the time it stands for, at most half the way.
 _GAIN, _MOST = 1.5, 0.5
-# A rest counts as so many usual ones at most.
-_CLIP = 20.0
-_ERROR_RATE = 0.003
+# A rest counts as so many mean deviations at most.
+_CLIP = 6.0
 
 
 @dataclass
@@ -42,16 +43,17 @@ class Season:
         usual: what it says; not a number where this part of the day was never seen.
         weekly: the part of it that the day of the week has of its own.
         known: whether it is to be relied on.
-        age: microseconds since the first point.
-        slots, places, shares: where it is kept, and by which shares it is made up.
+        days: age of the series.
+        places: where in the seasons of all series it is kept.
+        held, shares: what is kept there, and by which shares it makes up what is usual.
     """
 
     usual: Floats
     weekly: Floats
     known: Bools
-    age: Floats
-    slots: Ints
+    days: Floats
     places: Ints
+    held: Floats
     shares: Floats
 
 
@@ -60,18 +62,20 @@ def season(rows: Rows, seasons: Profiles, slots: Ints, times: Ints) -> Season:
     hours = (times - _SHIFT) % WEEK / HOUR
     whole = hours.astype(np.int64)
     places = np.empty((3, len(slots)), np.int64)
-    places[0] = times % DAY // _PART
+    np.floor_divide(times % DAY, _PART, out=places[0])
     np.add(whole, PARTS_OF_DAY, out=places[1])
     np.add((whole + 1) % HOURS, PARTS_OF_DAY, out=places[2])
+    places += slots * _WIDTH
     shares = np.ones((3, len(slots)))
     np.subtract(hours, whole, out=shares[2])
     shares[1] -= shares[2]
-    day, this, following = seasons[slots, places] * shares
+    held = seasons.reshape(-1).take(places)
+    day, this, following = held * shares
     weekly = this + following
     usual = day + weekly
-    age = times - rows.first
-    known = (age >= _KNOWN_AFTER) & (usual == usual)
-    return Season(usual, weekly, known, age, slots, places, shares)
+    days = (times - rows.first) / DAY
+    known = (days >= _KNOWN_AFTER) & (usual == usual)
+    return Season(usual, weekly, known, days, places, held, shares)
 
 
 def learn(rows: Rows, seasons: Profiles, at: Season, values: Floats, span: Floats) -> None:
@@ -86,28 +90,27 @@ def learn(rows: Rows, seasons: Profiles, at: Season, values: Floats, span: Float
     """
     rest = values - at.usual
     new = np.isnan(rest)
-    if np.count_nonzero(new):
-        seasons[at.slots[new], at.places[0, new]] = (values - at.weekly)[new]
-        rest[new] = 0
-    size = np.abs(rest)
-    np.minimum(size, _CLIP * rows.error, out=size, where=at.age >= _KNOWN_AFTER)
-    rate = np.maximum(_ERROR_RATE, 1 / (rows.seen[0] + 1))
-    rate *= ~new
-    rows.error += rate * (size - rows.error)
-    moves = _moves(at.age, span)
+    limit = _CLIP * rows.deviation[RESTS]
+    np.copyto(limit, np.inf, where=rows.seen[RESTS] <= SETTLED)
+    moves = _weights(at.days, span)
     moves *= at.shares
-    moves *= np.copysign(size, rest)
-    seasons[at.slots, at.places] += moves
+    moves *= np.minimum(np.maximum(rest, -limit), limit)
+    moves += at.held
+    if np.count_nonzero(new):
+        moves[0, new] = (values - at.weekly)[new]
+        moves[1:, new] = at.held[1:, new]
+    seasons.reshape(-1)[at.places] = moves
 
 
-def _moves(age: Floats, span: Floats) -> Floats:
-    """The weight of a point for the part of the day and the two hours of the week."""
-    moves = np.empty((3, len(age)))
-    weeks = np.floor((age - _KNOWN_AFTER) / WEEK) + 1
-    np.maximum(_DAY_RATE, 1 / (np.floor(age / DAY) + 1), out=moves[0])
-    moves[0] *= PARTS_OF_DAY / 24
-    np.maximum(_WEEK_RATE, 1 / np.maximum(weeks, 1), out=moves[1])
-    moves[1] *= weeks > 0
-    moves[2] = moves[1]
-    moves *= _GAIN * span
-    return np.minimum(moves, _MOST, out=moves)
+def _weights(days: Floats, span: Floats) -> Floats:
+    """The weight of a point for the part of the day and for the two hours of the week."""
+    weights = np.empty((3, len(days)))
+    np.maximum(_DAY_RATE, 1 / (days + 1), out=weights[0])
+    weights[0] *= PARTS_OF_DAY / 24
+    # The first week begins when the days are known.
+    weeks = days / 7 + (1 - _KNOWN_AFTER / 7)
+    np.maximum(_WEEK_RATE, 1 / weeks, out=weights[1])
+    weights[1] *= days >= _KNOWN_AFTER
+    weights[2] = weights[1]
+    weights *= _GAIN * span
+    return np.minimum(weights, _MOST, out=weights)

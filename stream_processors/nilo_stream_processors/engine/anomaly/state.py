@@ -20,10 +20,9 @@ PARTS: dict[str, tuple[int, ...]] = {
     "last": (),
     "origin": (),
     "seen": (2,),
-    "levels": (2, LEVELS),
-    "past": (2, 2),
-    "roughness": (2,),
-    "error": (),
+    "levels": (3, LEVELS),
+    "past": (2,),
+    "deviation": (2,),
     "scale": (VIEWS,),
     "floor": (2, VIEWS),
     "excess": (2, VIEWS),
@@ -39,10 +38,9 @@ class Rows:
         first, last: times of the first and the latest point, in microseconds.
         origin: the first value; all others are taken relative to it.
         seen: points seen, and of them those that had a season to be compared with.
-        levels: moving means of the values and of what the season leaves of them.
-        past: the last but one and the last value before this one, of both.
-        roughness: moving means of the steps from point to point, a short and a long one.
-        error: moving mean of what the season leaves, without sign.
+        levels: moving means of the values, of what the season leaves of them and of the steps.
+        past: the last point, of values and rests.
+        deviation: mean distance from the usual level, of both.
         scale: moving mean of each view, without sign.
         floor, excess: of each view upwards and downwards, the size that few points exceed, and by
             how much these exceed it in the mean.
@@ -55,8 +53,7 @@ class Rows:
     seen: Floats
     levels: Floats
     past: Floats
-    roughness: Floats
-    error: Floats
+    deviation: Floats
     scale: Floats
     floor: Floats
     excess: Floats

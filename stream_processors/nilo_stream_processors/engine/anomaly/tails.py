@@ -1,6 +1,6 @@
 """How surprising a view is, by what the series itself has shown: peaks over a moving threshold.
 
-A view is measured in its own usual size. Of each side the size that one point in fifty exceeds is
+A view is measured in its own usual size. Of each side the size that one point in twenty exceeds is
 followed (stochastic approximation of a quantile), and by how much it is exceeded in the mean.
 Beyond it the excess is taken to be exponentially distributed, the simplest distribution that excesses
 have (Pickands 1975): this gives a probability to sizes that were never seen.
@@ -12,47 +12,48 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nilo_stream_processors.engine.anomaly.views import SETTLED
 from nilo_stream_processors.engine.arrays import Bools, Floats
 
 if TYPE_CHECKING:
     from nilo_stream_processors.engine.anomaly.state import Rows
 
 # The share of points above the floor, and how quickly the floor moves, in usual sizes a point.
-_SHARE, _FLOOR_RATE = 0.03, 0.02
+_SHARE, _FLOOR_RATE = 0.05, 0.016
 # Weight of a new excess and of a new size, once there have been many.
-_EXCESS_RATE, _SCALE_RATE = 0.03, 0.001
+_EXCESS_RATE, _SCALE_RATE = 0.02, 0.001
 # Larger ones count as so many mean excesses, as so many usual sizes: one event is not the rule.
-_EXCESS_CAP, _SCALE_CAP = 3.0, 4.0
+_EXCESS_CAP, _SCALE_CAP = 3.0, 6.0
 # Sizes are bent by this power, so that tails from Gaussian to lognormal are near exponential ones.
 _POWER = 0.8
 # A mean excess never counts as less; what it is taken to be at first.
-_EXCESS_LEAST, FIRST_EXCESS = 0.05, 0.5
-_SETTLED = 20
+_EXCESS_LEAST, FIRST_EXCESS = 0.04, 0.4
 
 
-def surprise(rows: Rows, views: Floats, seen: Floats) -> Floats:
+def surprise(rows: Rows, views: Floats, seen: Bools, weight: Floats) -> Floats:
     """Minus the decimal logarithm of the probability of such a view; learns from it as well.
 
     Args:
         rows: the series.
         views: the newest views, by view and series.
-        seen: of each view how many there were, this one included; 0: there is none.
+        seen: which of them there are.
+        weight: one over how many of each there were, this one included.
 
     Returns:
         By side (above, below), view and series; 0 for sizes that are usual.
     """
     size = np.abs(views)
-    settled = (seen > _SETTLED) & (rows.scale > 0)
-    relative = np.ones_like(size)
+    settled = (rows.scale > 0) & (weight < 1 / SETTLED) & seen
+    relative = np.zeros(size.shape)
     np.divide(size, rows.scale, out=relative, where=settled)
     relative += 1
-    bent = (relative**_POWER - 1) / _POWER
-    weight = 1 / np.maximum(seen, 1)
+    bent = relative**_POWER - 1
     found = _exceeding(rows, np.copysign(bent, views), weight, settled)
-    np.minimum(size, _SCALE_CAP * rows.scale, out=size, where=settled)
+    limit = _SCALE_CAP * rows.scale
+    np.copyto(limit, np.inf, where=~settled)
     rate = np.maximum(weight, _SCALE_RATE)
-    rate *= seen > 0
-    rate *= size - rows.scale
+    rate *= seen
+    rate *= np.minimum(size, limit) - rows.scale
     rows.scale += rate
     return found
 

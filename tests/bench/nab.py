@@ -1,0 +1,111 @@
+"""The files of the Numenta Anomaly Benchmark, run through our detector in lock-step and scored.
+
+Scorer and files lie beside the checkout, in the shared folder, and are used where they are.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nilo_schemas.errors import NiloError
+from nilo_stream_processors.engine.anomaly import THRESHOLD, Detectors
+from nilo_stream_processors.engine.arrays import Floats
+
+# Most of the files are of windows of this length; one configuration serves them all.
+STEP = 300_000_000
+PROFILES = {"standard": "standard", "low false positive": "reward_low_FP_rate"}
+
+
+class NoSharedFolder(NiloError):
+    """The scorer and the files are not there."""
+
+
+@dataclass(frozen=True)
+class Nab:
+    """The scorer, and the series by `<category>/<file>`."""
+
+    scorer: Any
+    corpus: Mapping[str, Any]
+
+    @property
+    def points(self) -> int:
+        """Of all files together."""
+        return sum(len(series.v) for series in self.corpus.values())
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores by file, of one pass over all files.
+
+    Attributes:
+        scores: with the cool-down after an alarm, as they are in production.
+        seconds: CPU seconds of the pass.
+    """
+
+    scores: dict[str, Floats]
+    seconds: float
+
+
+def load() -> Nab:
+    """The scorer and the files; raises NoSharedFolder."""
+    root = Path(__file__).parents[2]
+    for folder in root.parents:
+        script = folder / "shared" / "anomaly" / "nab_score.py"
+        if script.is_file():
+            scorer = _module(script)
+            return Nab(scorer, scorer.load_corpus(str(folder / "shared" / "data" / "nab")))
+    raise NoSharedFolder(
+        f"no shared/anomaly/nab_score.py in any folder above {root}: "
+        "put the shared folder beside the checkout"
+    )
+
+
+def _module(script: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("nab_score", script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Its dataclasses look their module up by name.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(nab: Nab) -> Scored:
+    """One pass over all files, the next point of each at a time."""
+    series = sorted(nab.corpus.values(), key=lambda one: -len(one.v))
+    lengths = np.array([len(one.v) for one in series])
+    shape = int(lengths[0]), len(series)
+    times, values = np.zeros(shape, np.int64), np.zeros(shape)
+    for column, one in enumerate(series):
+        times[: len(one.t), column] = np.round(one.t * 1e6)
+        values[: len(one.v), column] = one.v
+    live = (lengths > np.arange(shape[0])[:, None]).sum(axis=1).tolist()
+    scores, detectors, slots = np.zeros(shape), Detectors(STEP), np.arange(len(series))
+    begin = time.process_time()
+    for row, count in enumerate(live):
+        judged = detectors.take(slots[:count], times[row, :count], values[row, :count])
+        scores[row, :count] = judged.score
+    seconds = time.process_time() - begin
+    found = {one.name: scores[: len(one.v), column] for column, one in enumerate(series)}
+    return Scored(found, seconds)
+
+
+def score(nab: Nab, scored: Scored, profile: str) -> float:
+    """The score of a profile at our threshold, from 0 (nothing said) to 100."""
+    found = nab.scorer.score_corpus(nab.corpus, scored.scores, PROFILES[profile], THRESHOLD)
+    return float(found["score"])
+
+
+def tallies(nab: Nab, scored: Scored) -> dict[str, tuple[int, int, int]]:
+    """By category: windows found, windows, false alarms."""
+    counted = nab.scorer.counts(nab.corpus, scored.scores, THRESHOLD)
+    return {name: (found, windows, false) for name, (found, windows, false, _) in counted.items()}
