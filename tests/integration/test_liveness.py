@@ -20,6 +20,7 @@ import pytest
 
 from nilo_schemas.settings import Settings
 from tests.integration.filling import TOPIC, committed, fill, group_of, raw_producer
+from tests.integration.own_reports import own_reports
 from tests.integration.programs import free_port, running, wait_for
 
 pytestmark = pytest.mark.integration
@@ -91,12 +92,16 @@ def test_a_worker_that_waits_for_ever_says_so_and_ends(settings: Settings, tmp_p
     fill(settings, 1_000)
     port, log = free_port(), tmp_path / "process.log"
     with registry_without_schemas(settings) as url:
-        hung = settings.model_copy(update={"schema_registry_url": url, "stuck_after": 5.0})
+        more = {"schema_registry_url": url, "stuck_after": 5.0, "report_every": 1.0}
+        hung = settings.model_copy(update=more)
         with running(hung, "process", "--metrics-port", port, log=log) as worker:
             behind = wait_for("unhealthy", lambda: stuck(settings, port))
             assert worker.wait(90) == 1
 
     assert set(behind.values()) == {250}
+    reports = own_reports(settings)
+    told = {(event.component, event.subject) for event in reports if event.status == "stuck"}
+    assert ("processors", TOPIC) in told
     topic = settings.topic_prefix + TOPIC
     line = rf"ERROR.*stuck: {re.escape(topic)}/0 \(no progress for 5 s, 250 messages behind"
     assert re.search(line, log.read_text())

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from nilo_deploy import start_server, stop_server
 from nilo_producers import Counts, DeliveryError, Producer
-from nilo_schemas.codec import decode
+from nilo_schemas import reports
+from nilo_schemas.alerts import Alert
 from nilo_schemas.families import LlmEvent, SystemEvent
-from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
+from tests.alerts import published
 from tests.integration.conformance.tables import Postgres
-from tests.integration.programs import wait_for
-from tests.integration.sinking import calls, sinking, wait_count
-from tests.integration.windows import read_topic
+from tests.integration.own_reports import own_reports
+from tests.integration.programs import free_port, healthy, running, wait_for
+from tests.integration.sinking import calls, send, sinking, wait_count
 
 pytestmark = pytest.mark.integration
 
@@ -24,13 +27,6 @@ pytestmark = pytest.mark.integration
 def talking(settings: Settings) -> Settings:
     """Settings with which programs report on themselves, and often."""
     return settings.model_copy(update={"report_every": 0.3})
-
-
-def own_reports(settings: Settings) -> Iterator[SystemEvent]:
-    """What is on `events.system` now, by partition and offset."""
-    schema = Registry(settings).schema
-    for message in read_topic(settings, SystemEvent.kafka_topic):
-        yield decode(message.value(), SystemEvent, schema)
 
 
 def health(settings: Settings) -> list[SystemEvent]:
@@ -86,7 +82,7 @@ def test_a_sink_that_stores_its_own_reports_falls_silent(talking: Settings) -> N
 
 def count(settings: Settings) -> int:
     """How many reports there are."""
-    return len(list(own_reports(settings)))
+    return len(own_reports(settings))
 
 
 def call() -> LlmEvent:
@@ -164,4 +160,46 @@ def test_a_producer_that_is_told_to_be_silent_is(settings: Settings) -> None:
         producer.emit(SystemEvent(type="log.record", source="shop", message="x" * 2_000_000))
     producer.close()
 
-    assert list(own_reports(settings)) == []
+    assert own_reports(settings) == []
+
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def troubled(minutes: int) -> Iterator[SystemEvent]:
+    """What programs say in so many minutes in which all goes wrong."""
+    for minute in range(minutes):
+        for event in (
+            reports.sampled("processors", "events.llm", "events_in", sample_rate=1000),
+            reports.sampled("processors", "events.llm", "lag", queue_depth=50_000),
+            reports.sampled("processors", "events.llm", "late", sample_rate=20),
+            reports.sampled("processors", "events.llm", "future", sample_rate=5),
+            reports.sampled("sink-sqlite", "events.ui", "dead_letters", sample_rate=50),
+            reports.sampled("producer", "shop", "queue_fill", fill=0.97),
+            reports.sampled("producer", "shop", "dropped", topic="events.ui", sample_rate=3),
+            reports.health("sink-postgres", "postgres", "failing", "no answer"),
+            reports.health("processors", "events.chat", "stuck", "events.chat/0"),
+        ):
+            yield event.model_copy(update={"time": START + timedelta(minutes=minute, seconds=30)})
+
+
+def test_the_shipped_rules_fire_on_what_programs_say(settings: Settings, tmp_path: Path) -> None:
+    rules = {
+        *("LagGrowing", "LateShare", "ClockSkew", "DlqFilling", "SinkFailing", "WorkerStuck"),
+        *("ProducerDrops", "ProducerQueueFilling", "ProducerQueueFull"),
+    }
+    send(settings, troubled(7))
+    port = free_port()
+    with running(settings, "process", "--metrics-port", port, log=tmp_path / "log"):
+        wait_for("worker", lambda: healthy(port))
+        wait_for("all alerts", lambda: {alert.rule for alert in firing(settings)} >= rules)
+
+    assert {alert.rule for alert in firing(settings)} == rules
+    for alert in firing(settings):
+        assert "{" not in alert.summary + alert.advice
+        assert alert.samples, alert.rule
+
+
+def firing(settings: Settings) -> list[Alert]:
+    """The alerts that began to fire."""
+    return [alert for alert in published(settings) if alert.state == "firing"]
