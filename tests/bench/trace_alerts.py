@@ -29,18 +29,27 @@ def episodes(found: Detected) -> list[Alert]:
 
 
 def size(alert: Alert) -> float:
-    """How far out: in usual deviations for an anomaly, else in times of the bound."""
-    if alert.value is None:
+    """How many times its bound an alert is: of a score, so many times as surprising."""
+    if alert.value is None or not alert.threshold:
         return 0.0
-    if alert.spread is not None and alert.baseline is not None:
-        return abs(alert.value - alert.baseline) / max(alert.spread, 1e-12)
-    return abs(alert.value / alert.threshold) if alert.threshold else 0.0
+    if alert.score is not None:
+        return _odds(alert.score) / _odds(alert.threshold)
+    times = abs(alert.value / alert.threshold)
+    return max(times, 1 / times) if times else 0.0
 
 
-def largest(traces: dict[str, Detected], many: int) -> list[tuple[str, Alert]]:
-    """The episodes with the highest scores, of equal ones the largest; with their traces."""
-    found = [(trace, alert) for trace, each in traces.items() for alert in episodes(each)]
-    return sorted(found, key=lambda each: (-(each[1].score or 0), -size(each[1])))[:many]
+def _odds(score: float) -> float:
+    return score / max(1 - score, 1e-9)
+
+
+def largest(traces: dict[str, Detected], many: int) -> list[tuple[str, list[Alert]]]:
+    """The largest episodes; those that began in one window by one rule go together."""
+    together: dict[tuple[str, str, Any], list[Alert]] = {}
+    for trace, found in traces.items():
+        for alert in sorted(episodes(found), key=size, reverse=True):
+            together.setdefault((trace, alert.rule, alert.window_end), []).append(alert)
+    ordered = sorted(together.items(), key=lambda each: size(each[1][0]), reverse=True)
+    return [(trace, alerts) for (trace, *_), alerts in ordered[:many]]
 
 
 def figures(found: Detected, catalogue: Catalogue) -> dict[str, Any]:
@@ -75,12 +84,16 @@ def _days(rows: Closed) -> Iterable[tuple[str, int]]:
     return zip(rows.series.tolist(), (rows.start // DAY).tolist(), strict=True)
 
 
-def told(trace: str, alert: Alert, found: Detected, catalogue: Catalogue) -> dict[str, Any]:
-    """An episode in figures, in words and as a picture."""
+def told(
+    trace: str, alerts: list[Alert], found: Detected, catalogue: Catalogue
+) -> dict[str, Any]:
+    """The first of some episodes in figures, in words and as a picture."""
+    alert = alerts[0]
     return {
         "trace": trace,
         "rule": alert.rule,
         "labels": alert.labels,
+        "others": len(alerts) - 1,
         "window_start": f"{alert.window_start:%Y-%m-%dT%H:%M:%SZ}",
         "window": alert.window,
         "score": alert.score,

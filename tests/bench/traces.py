@@ -61,7 +61,7 @@ def measure(names: list[str], top: int) -> dict[str, Any]:
             name: {**figures(each, catalogue), "seconds": seconds[name]}
             for name, each in found.items()
         },
-        "top": [told(name, alert, found[name], catalogue) for name, alert in largest(found, top)],
+        "top": [told(name, alerts, found[name], catalogue) for name, alerts in largest(found, top)],
     }
 
 
@@ -76,8 +76,12 @@ def _lines(report: dict[str, Any]) -> list[str]:
             lines.append(f"  {rule:<26}{told}")
     for place, one in enumerate(report["top"], 1):
         labels = ", ".join(f"{name}={value}" for name, value in one["labels"].items())
-        lines.append(f"\n{place}. {one['trace']}, {one['rule']}, {one['window_start']} {labels}")
-        lines += [f"   {one['reason']}", f"   {one['picture']}"]
+        others = f" and {one['others']} more series" if one["others"] else ""
+        lines += [
+            f"\n{place}. {one['trace']}, {one['rule']}, {one['window_start']} {labels}{others}",
+            f"   {one['size']} times its bound: {one['reason']}",
+            f"   {one['picture']}",
+        ]
     return lines
 
 
