@@ -11,14 +11,14 @@ from nilo_schemas.errors import NiloError
 from nilo_stream_processors.engine.anomaly.kinds import kinds
 from nilo_stream_processors.engine.anomaly.season import HOUR, Season, learn, season
 from nilo_stream_processors.engine.anomaly.state import Rows, State, rows_of
-from nilo_stream_processors.engine.anomaly.tails import FIRST_EXCESS, surprise
-from nilo_stream_processors.engine.anomaly.views import BASES, RESTS, USUAL, VALUES, VIEWS, look
+from nilo_stream_processors.engine.anomaly.tails import BOTH_SIDES, FIRST_EXCESS, surprise
+from nilo_stream_processors.engine.anomaly.views import BASES, RESTS, USUAL, VALUES, look
 from nilo_stream_processors.engine.arrays import Bools, Floats, Ints
 
-WARM_UP = 200
+WARM_UP = 150
 # A score is s / (s + _HALF) of a surprise s: 10 ** -_HALF is how improbable an anomaly is.
 THRESHOLD = 0.5
-_HALF = 3.3
+_HALF = 3.1
 # After an alarm so much of its surprise is taken off the next ones; it fades over so many points.
 _COOLING, _FADING = 1.5, float(np.exp(-1 / 45))
 # No value counts as larger: its square must still be a number.
@@ -94,8 +94,8 @@ class Detectors:
         learn(rows, seasons, at, points[VALUES], span)
         weight = weight.take(BASES, axis=0)
         surprises = surprise(rows, views, seen.take(BASES, axis=0), weight)
-        surprises *= weight < 1 / WARM_UP
-        highest: Floats = np.maximum.reduce(surprises.reshape(2 * VIEWS, -1))
+        surprises *= weight.take(BOTH_SIDES, axis=0) < 1 / WARM_UP
+        highest: Floats = np.maximum.reduce(surprises)
         return Judged(
             score=_score(rows, highest),
             ready=rows.seen[0] > WARM_UP,

@@ -9,7 +9,6 @@ import numpy as np
 from nilo_stream_processors.engine.anomaly.shapes import Shape
 from nilo_stream_processors.engine.anomaly.views import (
     BASES,
-    GRADUAL,
     PAIR,
     RESTS,
     ROUGH,
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 # The value is ordinary when its views have at most so much of the surprise of the season's.
 _ORDINARY = 0.5
-OF_VALUES = [PAIR, SLOW]
+_OF_VALUES = [PAIR, SLOW, VIEWS + PAIR, VIEWS + SLOW]
 # The level has shifted when the last point was at least so far away as this one.
 _LASTING = 0.5
 
@@ -36,13 +35,15 @@ def kinds(rows: Rows, points: Floats, before: Floats, surprises: Floats, surpris
         rows: the series, with the newest points taken in.
         points: the newest values and rests.
         before: the ones before.
-        surprises: by side, view and series.
+        surprises: by view and series, those above first, then those below.
         surprising: the series of interest.
     """
     found = np.zeros(len(surprising), np.int64)
+    if not np.count_nonzero(surprising):
+        return found
     for column in np.flatnonzero(surprising).tolist():
         away = np.array((before, points))[:, :, column] - rows.levels[:2, USUAL, column]
-        found[column] = _kind(surprises[:, :, column], away)
+        found[column] = _kind(surprises[:, column], away)
     return found
 
 
@@ -52,9 +53,9 @@ def _kind(surprises: Floats, away: Floats) -> Shape:
     if view == ROUGH:
         return Shape.CHANGED_VARIANCE
     base = int(BASES[view])
-    if base == RESTS and surprises[:, OF_VALUES].max() < _ORDINARY * surprises[side, view]:
+    if base == RESTS and surprises[_OF_VALUES].max() < _ORDINARY * surprises.max():
         return Shape.OUT_OF_SEASON
-    if view in (SLOW, GRADUAL):
+    if view == SLOW:
         return Shape.DRIFT
     before, now = away[:, base]
     if before * now > 0 and abs(before) >= _LASTING * abs(now):

@@ -26,11 +26,11 @@ WEEK = 7 * DAY
 _PART = DAY // PARTS_OF_DAY
 _SHIFT = HOUR // 2
 # So many days a series has no season; what days of the week have of their own is learned later.
-_KNOWN_AFTER = 3
+_KNOWN_AFTER = 2
 # Weights of a new day and of a new week, once there have been many.
-_DAY_RATE, _WEEK_RATE = 0.15, 0.3
+_DAY_RATE, _WEEK_RATE = 0.2, 0.3
 # A point moves the season by so much of the time it stands for, at most half the way.
-_GAIN, _MOST = 1.5, 0.5
+_GAIN, _MOST = 2.0, 0.5
 # A rest counts as so many mean deviations at most.
 _CLIP = 6.0
 

@@ -24,8 +24,8 @@ PARTS: dict[str, tuple[int, ...]] = {
     "past": (2,),
     "deviation": (2,),
     "scale": (VIEWS,),
-    "floor": (2, VIEWS),
-    "excess": (2, VIEWS),
+    "floor": (2 * VIEWS,),
+    "excess": (2 * VIEWS,),
     "cooling": (),
 }
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nilo_stream_processors.engine.anomaly.views import SETTLED
+from nilo_stream_processors.engine.anomaly.views import SETTLED, VIEWS
 from nilo_stream_processors.engine.arrays import Bools, Floats
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _EXCESS_CAP, _SCALE_CAP = 3.0, 6.0
 # Sizes are bent by this power, so that tails from Gaussian to lognormal are near exponential ones.
 _POWER = 0.8
 # A mean excess never counts as less; what it is taken to be at first.
-_EXCESS_LEAST, FIRST_EXCESS = 0.04, 0.4
+_EXCESS_LEAST, FIRST_EXCESS = 0.08, 0.4
 
 
 def surprise(rows: Rows, views: Floats, seen: Bools, weight: Floats) -> Floats:
@@ -40,14 +40,17 @@ def surprise(rows: Rows, views: Floats, seen: Bools, weight: Floats) -> Floats:
         weight: one over how many of each there were, this one included.
 
     Returns:
-        By side (above, below), view and series; 0 for sizes that are usual.
+        By view and series, those above first, then those below; 0 for sizes that are usual.
     """
     size = np.abs(views)
-    settled = (rows.scale > 0) & (weight < 1 / SETTLED) & seen
+    settled = rows.scale > 0
+    settled &= weight < 1 / SETTLED
+    settled &= seen
     relative = np.zeros(size.shape)
     np.divide(size, rows.scale, out=relative, where=settled)
     relative += 1
-    bent = relative**_POWER - 1
+    bent = relative**_POWER
+    bent -= 1
     found = _exceeding(rows, np.copysign(bent, views), weight, settled)
     limit = _SCALE_CAP * rows.scale
     np.copyto(limit, np.inf, where=~settled)
@@ -60,9 +63,13 @@ def surprise(rows: Rows, views: Floats, seen: Bools, weight: Floats) -> Floats:
 
 def _exceeding(rows: Rows, bent: Floats, weight: Floats, settled: Bools) -> Floats:
     """The surprises; the floors and the mean excesses are brought up to date."""
-    over = np.array((bent, -bent))
+    weight, settled = weight.take(BOTH_SIDES, axis=0), settled.take(BOTH_SIDES, axis=0)
+    over = np.empty(rows.floor.shape)
+    over[:VIEWS] = bent
+    np.negative(bent, out=over[VIEWS:])
     over -= rows.floor
-    above = (over > 0) & settled
+    above = over > 0
+    above &= settled
     excess = rows.excess + _EXCESS_LEAST
     found = over / excess
     found *= _LOG_E
@@ -71,7 +78,7 @@ def _exceeding(rows: Rows, bent: Floats, weight: Floats, settled: Bools) -> Floa
     excess *= _EXCESS_CAP
     gain = np.minimum(over, excess, out=over)
     gain -= rows.excess
-    gain *= np.maximum(weight / (_SHARE + weight), _EXCESS_RATE)
+    gain *= np.maximum(weight / (weight + _SHARE), _EXCESS_RATE)
     gain *= above
     rows.excess += gain
     rise = above - _SHARE * settled
@@ -80,4 +87,6 @@ def _exceeding(rows: Rows, bent: Floats, weight: Floats, settled: Bools) -> Floa
     return found
 
 
+# Arrays of one shape are computed on much faster than those that must be stretched to each other.
+BOTH_SIDES = np.tile(np.arange(VIEWS), 2)
 _LOG_E, _LOG_SHARE = np.log10(np.e), np.log10(_SHARE)

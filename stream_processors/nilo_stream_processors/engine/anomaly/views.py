@@ -1,7 +1,7 @@
 """The views of a series: what is new against what was before, over several spans.
 
 Three things are followed by moving means: the values, what the season leaves of them ("rests"), and
-the steps from value to value. A view compares a shorter mean now with a longer one before. These five
+the steps from value to value. A view compares a shorter mean now with a longer one before. These four
 were chosen out of sixteen: the others found nothing more on the data that they were chosen on.
 """
 
@@ -17,23 +17,26 @@ if TYPE_CHECKING:
     from nilo_stream_processors.engine.anomaly.state import Rows
 
 VALUES, RESTS, STEPS = range(3)
-# Points of the moving means. The usual level is one that single points cannot carry off.
-POINTS = (64.0, 2.0, 12.0, 96.0, 384.0)
+# Points of the moving means of each. The usual level is one that single points cannot carry off.
+POINTS = (96.0, 2.0, 12.0, 64.0, 500.0)
 USUAL, BRIEF, SHORT, MIDDLE, LONG = range(len(POINTS))
 LEVELS = len(POINTS)
 
-# The last two values; a middle span of them; the newest rests; a short span of rests; roughness.
-PAIR, SLOW, NEW, GRADUAL, ROUGH = range(5)
-VIEWS = 5
+# The last two values; a middle span of them; the newest rests; roughness.
+PAIR, SLOW, NEW, ROUGH = range(4)
+VIEWS = 4
 # What each view is taken of. There are steps wherever there are values.
-BASES = np.array([VALUES, VALUES, RESTS, RESTS, VALUES])
+BASES = np.array([VALUES, VALUES, RESTS, VALUES])
 
 # Points before a mean of sizes is to be relied on.
 SETTLED = 20
 # A point moves the usual level as if it were at most so many mean deviations away from it.
-_CLIP = 6.0
-_DEVIATION_RATE = 0.003
-_RATES = 1 / np.array(POINTS)[:, None]
+_CLIP = 3.0
+_DEVIATION_RATE = 0.01
+_RATES = np.tile(1 / np.array(POINTS), 3)[:, None]
+# Arrays of one shape are computed on much faster than those that must be stretched to each other.
+_THING = np.repeat([VALUES, RESTS, STEPS], LEVELS)
+_COUNTED = np.repeat([VALUES, RESTS, VALUES], LEVELS)
 
 
 def look(rows: Rows, points: Floats, seen: Bools, weight: Floats) -> Floats:
@@ -52,7 +55,8 @@ def look(rows: Rows, points: Floats, seen: Bools, weight: Floats) -> Floats:
     away = points - rows.levels[:2, USUAL]
     found = np.empty((VIEWS, points.shape[1]))
     np.add(away[VALUES], rows.past[VALUES] - rows.levels[VALUES, USUAL], out=found[PAIR])
-    before = _move(rows, points, seen, weight, away)
+    before = rows.levels.copy()
+    _move(rows, points, seen, weight, away)
     _compare(rows.levels, before, found)
     np.copyto(rows.past, points, where=seen)
     return found
@@ -66,34 +70,31 @@ def _begin(rows: Rows, points: Floats, seen: Bools) -> None:
         np.copyto(rows.past, points, where=fresh)
 
 
-def _move(rows: Rows, points: Floats, seen: Bools, weight: Floats, away: Floats) -> Floats:
-    """Move the means towards the points; returns what they were before."""
-    error = np.empty_like(rows.levels)
-    np.subtract(points[:, None], rows.levels[:2], out=error[:2])
-    np.subtract(np.abs(points[VALUES] - rows.past[VALUES]), rows.levels[STEPS], out=error[STEPS])
+def _move(rows: Rows, points: Floats, seen: Bools, weight: Floats, away: Floats) -> None:
+    """Move the means towards the points."""
+    things = np.array((points[VALUES], points[RESTS], points[VALUES] - rows.past[VALUES]))
+    np.abs(things[STEPS], out=things[STEPS])
+    error = things.take(_THING, axis=0)
+    means = rows.levels.reshape(error.shape)
+    error -= means
     size = np.abs(away)
     limit = _CLIP * rows.deviation
     np.copyto(limit, np.inf, where=rows.seen <= SETTLED)
-    np.copysign(np.minimum(size, limit), away, out=error[:2, USUAL])
-    rate = np.empty_like(error)
-    np.maximum(_RATES, weight[:, None], out=rate[:2])
-    rate[STEPS] = rate[VALUES]
-    rate[RESTS] *= seen[RESTS]
-    error *= rate
-    before = rows.levels.copy()
-    rows.levels += error
-    gain = np.maximum(weight, _DEVIATION_RATE)
-    gain *= seen
-    gain *= size - rows.deviation
-    rows.deviation += gain
-    return before
+    np.copysign(np.minimum(size, limit), away, out=away)
+    error[USUAL], error[LEVELS + USUAL] = away
+    error *= np.maximum(_RATES, weight.take(_COUNTED, axis=0))
+    error[LEVELS : 2 * LEVELS] *= seen[RESTS]
+    means += error
+    size -= rows.deviation
+    size *= np.maximum(weight, _DEVIATION_RATE)
+    size *= seen
+    rows.deviation += size
 
 
 def _compare(now: Floats, before: Floats, found: Floats) -> None:
     """The shorter means as they are now against the longer ones as they were before."""
     np.subtract(now[VALUES, MIDDLE], before[VALUES, LONG], out=found[SLOW])
     np.subtract(now[RESTS, BRIEF], before[RESTS, SHORT], out=found[NEW])
-    np.subtract(now[RESTS, SHORT], before[RESTS, MIDDLE], out=found[GRADUAL])
     least = before[STEPS, LONG] * 1e-3 + 1e-300
     ratio = (now[STEPS, SHORT] + least) / (before[STEPS, LONG] + least)
     np.log(ratio, out=found[ROUGH])
