@@ -247,6 +247,17 @@ def test_a_series_that_was_silent_for_a_day_is_taken_to_be_gone() -> None:
     ]
 
 
+@pytest.mark.parametrize(("usual", "fires"), [(10, True), (-10, False)])
+def test_silence_is_unusually_little_and_never_unusually_much(usual: float, fires: bool) -> None:
+    stage = Detecting(catalogue({"anomaly": "sum"}))
+    seen = range(2 * WARM_UP)
+    assert stage.feed([window(number, sum=usual + number % 3 / 10) for number in seen]) == []
+
+    alerts = stage.feed([], until=2 * WARM_UP + 3)
+
+    assert [alert.state for alert in alerts] == (["firing"] if fires else [])
+
+
 @pytest.mark.parametrize(("days", "fires"), [(7, True), (9, False)])
 def test_a_series_that_comes_back_after_eight_days_begins_anew(days: int, fires: bool) -> None:
     stage = Detecting(catalogue({"anomaly": "mean"}))
