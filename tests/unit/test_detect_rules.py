@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from nilo_schemas.alerts import Alert
+from nilo_stream_processors.engine.anomaly import WARM_UP
 from tests.detecting import Detecting, told
 from tests.windows_of import catalogue, window
 
@@ -244,6 +245,29 @@ def test_a_series_that_was_silent_for_a_day_is_taken_to_be_gone() -> None:
     assert told(stage.feed([window(10 * 1440)], until=10 * 1440 + 6)) == [
         (10 * 1440 + 6, "Rule", "firing")
     ]
+
+
+@pytest.mark.parametrize(("usual", "fires"), [(10, True), (-10, False)])
+def test_silence_is_unusually_little_and_never_unusually_much(usual: float, fires: bool) -> None:
+    stage = Detecting(catalogue({"anomaly": "sum"}))
+    seen = range(2 * WARM_UP)
+    assert stage.feed([window(number, sum=usual + number % 3 / 10) for number in seen]) == []
+
+    alerts = stage.feed([], until=2 * WARM_UP + 3)
+
+    assert [alert.state for alert in alerts] == (["firing"] if fires else [])
+
+
+@pytest.mark.parametrize(("days", "fires"), [(7, True), (9, False)])
+def test_a_series_that_comes_back_after_eight_days_begins_anew(days: int, fires: bool) -> None:
+    stage = Detecting(catalogue({"anomaly": "mean"}))
+    usual = range(2 * WARM_UP)
+    assert stage.feed([window(number, mean=1 + number % 3 / 10) for number in usual]) == []
+
+    # nothing else is there whose windows would have moved the clock meanwhile
+    alerts = stage.feed([window(days * 1440 + 2 * WARM_UP + number, mean=50) for number in (0, 1)])
+
+    assert [alert.state for alert in alerts] == (["firing"] if fires else [])
 
 
 def test_a_long_silence_is_told_as_it_would_have_been_minute_by_minute() -> None:

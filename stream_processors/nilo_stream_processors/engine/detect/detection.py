@@ -16,6 +16,7 @@ from nilo_schemas.alerts import Alert
 from nilo_schemas.catalogue import Catalogue, Metric
 from nilo_schemas.rule_checks import rule_window
 from nilo_schemas.rules import Rule
+from nilo_stream_processors.engine.arrays import Ints
 from nilo_stream_processors.engine.detect.closed import Closed
 from nilo_stream_processors.engine.detect.feed import EMPTY, Feed, Step
 from nilo_stream_processors.engine.detect.judges import judge_of
@@ -82,6 +83,8 @@ class Detection:
     def _look(
         self, due: dict[Place, Feed], end: int, dues: dict[str, int | None]
     ) -> Iterator[Alert]:
+        for feed in due.values():
+            self._forget(feed, feed.too_old(end))
         found = {place: feed.step(end) for place, feed in due.items()}
         steps = {place: step for place, (step, _) in found.items()}
         for name, watcher in self.watchers.items():
@@ -89,12 +92,17 @@ class Detection:
             if place in steps and (len(steps[place].rows) or dues[name] == end):
                 yield from watcher.look(steps[place], _others(steps, place[1]))
         for place, (_, gone) in found.items():
-            if len(gone):
-                series = due[place].texts(gone)
-                for watcher in self.watchers.values():
-                    if watcher.feed is due[place]:
-                        watcher.judge.forget(series)
-                due[place].forget(gone)
+            self._forget(due[place], gone)
+
+    def _forget(self, feed: Feed, slots: Ints) -> None:
+        """Forget series, and what the rules have learnt of them."""
+        if not len(slots):
+            return
+        series = feed.texts(slots)
+        for watcher in self.watchers.values():
+            if watcher.feed is feed:
+                watcher.judge.forget(series)
+        feed.forget(slots)
 
     def take_forgotten(self) -> list[str]:
         """The fingerprints of alerts that are long over, each told once."""

@@ -109,8 +109,13 @@ class Feed:
         recent = self._seen[_LAST].max() > self.clock + self.hop - FILLED
         return self.clock + self.hop if self.clock and recent else None
 
+    def too_old(self, end: int) -> Ints:
+        """The series that are forgotten at a moment: one of them that comes now begins anew."""
+        known = self.known()
+        return cast("Ints", known[self._seen[_LAST, known] <= end - FORGET])
+
     def step(self, end: int) -> tuple[Step, Ints]:
-        """The windows that end at this moment; and the series that are forgotten from now on."""
+        """The windows that end at this moment; and the series that are too many from now on."""
         rows = _newest(self._waiting.pop(end, []))
         self.clock = end
         slots = np.empty(0, np.int64)
@@ -119,7 +124,7 @@ class Feed:
             self._seen[_LAST, slots] = end
             self._seen[1:, slots] = rows.last_sources()
             self._dirty[slots] = True
-        gone = self._too_old(end)
+        gone = self._too_many()
         known = self._known()
         known[gone] = False
         return Step(end, rows, slots, np.flatnonzero(known)), gone
@@ -151,18 +156,18 @@ class Feed:
         known: Bools = self._seen[_LAST] > 0
         return known
 
-    def _too_old(self, end: int) -> Ints:
-        """The series that are forgotten now: silent for too long, or too many."""
+    def _too_many(self) -> Ints:
+        """The series beyond the cap, by their last window, then by name.
+
+        Not by their numbers, which a restart changes.
+        """
         known = self.known()
-        old = self._seen[_LAST, known] <= end - FORGET
-        gone, held = known[old], known[~old]
-        if len(held) > self._cap:
-            # By their last window, then by name: not by numbers, which a restart changes.
-            names = self.texts(held).tolist()
-            order = sorted(zip(self._seen[_LAST, held].tolist(), names, held.tolist(), strict=True))
-            more = [slot for *_, slot in order[: len(held) - self._cap]]
-            gone = np.concatenate([gone, np.array(more, np.int64)])
-        return cast("Ints", gone)
+        many = len(known) - self._cap
+        if many <= 0:
+            return np.empty(0, np.int64)
+        names = self.texts(known).tolist()
+        order = sorted(zip(self._seen[_LAST, known].tolist(), names, known.tolist(), strict=True))
+        return np.array([slot for *_, slot in order[:many]], np.int64)
 
     # State
 
