@@ -82,7 +82,7 @@ def _series(chance: np.random.Generator, windows: int, lognormal: bool) -> tuple
 
 def _noise(chance: np.random.Generator, windows: int, correlation: float) -> Floats:
     """Gaussian noise of variance 1; each value correlated with the one before."""
-    fresh = chance.standard_normal(windows) * np.sqrt(1 - correlation**2)
+    fresh: Floats = chance.standard_normal(windows) * np.sqrt(1 - correlation**2)
     for row in range(1, windows):
         fresh[row] += correlation * fresh[row - 1]
     return fresh

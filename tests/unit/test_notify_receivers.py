@@ -67,7 +67,7 @@ def test_the_example_of_the_docs_is_a_right_file_with_the_defaults_it_claims(
         ("receivers:\n- name: a\n  apprise: json://h\n  body: '{{ alerts[0].txt }}'\n", 4, "txt"),
         ("receivers:\n- name: a\n  webhook: {env: NONE_SUCH}\n", 3, "no NONE_SUCH"),
         ("receivers:\n- name: a\n  webhook: {file: /none/such}\n", 3, "/none/such is not readable"),
-        ("receivers:\n- name: a\n  webhook: http://h\n  matchers: ['a~b']\n", 4, "write a matcher"),
+        ("receivers:\n- name: a\n  webhook: http://h\n  matchers: ['a~b']\n", 4, "is no matcher"),
         ("receivers:\n- name: a\n  webhook: http://h\n  matchers: ['a=~(']\n", 4, "regular expr"),
         ("receivers:\n- {name: a, webhook: http://h}\n- {name: a, webhook: http://h}\n", 1, "two"),
         ("receivers: [\n", 2, "not valid YAML"),

@@ -22,7 +22,7 @@ def matcher(text: str) -> Matcher:
         raise ValueError(f"{text!r} is no matcher: use model=atlas, model!=x or alertname=~Llm.*")
     name, sign, value = found.groups()
     if len(value) > 1 and value[0] == value[-1] == '"':
-        value = value[1:-1]
+        value = re.sub(r"\\(.)", r"\1", value[1:-1], flags=re.DOTALL)
     try:
         return Matcher(name=name, value=value, is_regex="~" in sign, is_equal="!" not in sign)
     except ValidationError as error:

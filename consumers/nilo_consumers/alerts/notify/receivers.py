@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
@@ -21,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from nilo_consumers.alerts.matchers import matcher
 from nilo_consumers.alerts.suppress import matchable, matches
 from nilo_schemas.alerts import Alert, Matcher, RuleSeverity
 from nilo_schemas.windows import window_length
@@ -35,7 +35,6 @@ _FOREIGN = {
         "send_resolved", "rate_limit",
     },
 }  # fmt: skip
-_MATCHER = re.compile(r'\s*([^=!~"\s]+)\s*(=~|!~|!=|=)\s*(?:"((?:[^"\\]|\\.)*)"|([^"\s]*))\s*')
 Kind = Literal["apprise", "webhook", "alertmanager"]
 
 
@@ -67,21 +66,7 @@ def _secret(value: Any) -> Any:
 
 def matcher_of(value: Any) -> Any:
     """A matcher as Alertmanager writes it: `team="search"`, `model=~"atlas.*"`, `!=`, `!~`."""
-    if not isinstance(value, str):
-        return value
-    found = _MATCHER.fullmatch(value)
-    if not found:
-        raise ValueError('write a matcher as model="atlas", model=~"atlas.*", or with != or !~')
-    name, operator, quoted, bare = found.groups()
-    text = bare if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
-    if operator.endswith("~"):
-        try:
-            re.compile(text)
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from None
-    return Matcher(
-        name=name, value=text, is_regex=operator.endswith("~"), is_equal=operator[0] == "="
-    )
+    return matcher(value) if isinstance(value, str) else value
 
 
 Wait = Annotated[timedelta, BeforeValidator(_wait)]

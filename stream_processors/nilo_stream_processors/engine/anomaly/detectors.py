@@ -118,7 +118,8 @@ class Detectors:
         span = np.maximum(times - rows.last, self._step)
         np.minimum(span, HOUR, out=span)
         rows.last[:] = times
-        return span / HOUR
+        share: Floats = span / HOUR
+        return share
 
     def forget(self, slots: Ints) -> None:
         """Forget these series; their slots may be taken by others."""
