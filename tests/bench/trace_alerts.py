@@ -84,9 +84,7 @@ def _days(rows: Closed) -> Iterable[tuple[str, int]]:
     return zip(rows.series.tolist(), (rows.start // DAY).tolist(), strict=True)
 
 
-def told(
-    trace: str, alerts: list[Alert], found: Detected, catalogue: Catalogue
-) -> dict[str, Any]:
+def told(trace: str, alerts: list[Alert], found: Detected, catalogue: Catalogue) -> dict[str, Any]:
     """The first of some episodes in figures, in words and as a picture."""
     alert = alerts[0]
     return {

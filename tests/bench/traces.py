@@ -1,7 +1,7 @@
 """Recorded traces through the pure engine and its rules: how many alerts, and the largest ones.
 
-`python -m tests.bench.traces`; the files lie in shared/data beside the checkout. The rules are those
-of the shipped catalogue, and beside them those of `catalogues/traces`.
+`python -m tests.bench.traces`; the files lie in shared/data beside the checkout. The rules are
+those of the shipped catalogue, and beside them those of `catalogues/traces`.
 """
 
 from __future__ import annotations
