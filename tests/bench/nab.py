@@ -24,7 +24,7 @@ STEP = 300_000_000
 PROFILES = {"standard": "standard", "low false positive": "reward_low_FP_rate"}
 
 
-class NoSharedFolder(NiloError):
+class NoSharedFolderError(NiloError):
     """The scorer and the files are not there."""
 
 
@@ -55,14 +55,14 @@ class Scored:
 
 
 def load() -> Nab:
-    """The scorer and the files; raises NoSharedFolder."""
+    """The scorer and the files; raises NoSharedFolderError."""
     root = Path(__file__).parents[2]
     for folder in root.parents:
         script = folder / "shared" / "anomaly" / "nab_score.py"
         if script.is_file():
             scorer = _module(script)
             return Nab(scorer, scorer.load_corpus(str(folder / "shared" / "data" / "nab")))
-    raise NoSharedFolder(
+    raise NoSharedFolderError(
         f"no shared/anomaly/nab_score.py in any folder above {root}: "
         "put the shared folder beside the checkout"
     )

@@ -1,8 +1,8 @@
 """Series as operations have them, made up, with disturbances of which we know everything.
 
 Windows of five minutes; a day and a week of different strength, noise that is Gaussian or lognormal
-(in proportion to the value then) and a little correlated. All sizes are in standard deviations of the
-noise of the series.
+(in proportion to the value then) and a little correlated. All sizes are in standard deviations of
+the noise of the series.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Operations:
 
 
 def make(of_each: int, seed: int = 1) -> Operations:
-    """`of_each` series with each kind and size of disturbance, and five times as many quiet ones."""
+    """`of_each` series with each kind and size of disturbance, five times as many quiet ones."""
     chance = np.random.default_rng(seed)
     quiet = 5 * of_each
     count = quiet + of_each * len(KINDS) * len(SIZES)
@@ -61,7 +61,7 @@ def make(of_each: int, seed: int = 1) -> Operations:
         if series >= quiet:
             which = (series - quiet) % (len(KINDS) * len(SIZES))
             kind, size = KINDS[which // len(SIZES)], SIZES[which % len(SIZES)]
-            made.disturbances += _disturb(chance, values, series, kind, size, deviation)
+            made.disturbances += _disturb(chance, values, (series, kind, size), deviation)
     return made
 
 
@@ -91,12 +91,11 @@ def _noise(chance: np.random.Generator, windows: int, correlation: float) -> Flo
 def _disturb(
     chance: np.random.Generator,
     values: Floats,
-    series: int,
-    kind: str,
-    size: int,
+    which: tuple[int, str, int],
     deviation: float,
 ) -> list[Disturbance]:
-    """Add disturbances to a series, up or down, days apart."""
+    """Add disturbances of this series, kind and size, up or down, days apart."""
+    series, kind, size = which
     found = []
     begin = FIRST_DAY * DAY + int(chance.integers(DAY))
     while begin + RISES + LASTS < len(values):

@@ -5,8 +5,8 @@ from nilo_stream_processors.engine.anomaly.detectors import (
     WARM_UP,
     Detectors,
     Judged,
-    ValueRefused,
+    ValueRefusedError,
 )
 from nilo_stream_processors.engine.anomaly.shapes import Shape, phrase
 
-__all__ = ["THRESHOLD", "WARM_UP", "Detectors", "Judged", "Shape", "ValueRefused", "phrase"]
+__all__ = ["THRESHOLD", "WARM_UP", "Detectors", "Judged", "Shape", "ValueRefusedError", "phrase"]

@@ -10,9 +10,9 @@ import pyarrow as pa
 from nilo_schemas.errors import NiloError
 from nilo_stream_processors.engine.anomaly.kinds import kinds
 from nilo_stream_processors.engine.anomaly.season import HOUR, Season, learn, season
-from nilo_stream_processors.engine.anomaly.state import Rows, State, rows_of
-from nilo_stream_processors.engine.anomaly.tails import BOTH_SIDES, FIRST_EXCESS, surprise
-from nilo_stream_processors.engine.anomaly.views import BASES, RESTS, USUAL, VALUES, look
+from nilo_stream_processors.engine.anomaly.state import Rows, State
+from nilo_stream_processors.engine.anomaly.tails import FIRST_EXCESS, surprise
+from nilo_stream_processors.engine.anomaly.views import BASES, RESTS, VALUES, limits, look
 from nilo_stream_processors.engine.arrays import Bools, Floats, Ints
 
 WARM_UP = 150
@@ -23,11 +23,12 @@ _HALF = 3.1
 _COOLING, _FADING = 1.5, float(np.exp(-1 / 45))
 # No value counts as larger: its square must still be a number.
 _LARGEST = 1e36
+_BASES_OF_SIDES = np.tile(BASES, 2)
 # Of a Gaussian variable, the standard deviation over the mean deviation.
 _DEVIATION = np.sqrt(np.pi / 2)
 
 
-class ValueRefused(NiloError):
+class ValueRefusedError(NiloError):
     """A value that is not a finite number."""
 
 
@@ -70,12 +71,11 @@ class Detectors:
             values: finite numbers.
 
         Raises:
-            ValueRefused: a value is none; nothing has been taken in.
+            ValueRefusedError: a value is none; nothing has been taken in.
         """
-        _check(slots, times, values)
-        self._state.reach(slots)
-        block = np.ascontiguousarray(self._state.numbers.take(slots, axis=0).T)
-        judged = self._judge(rows_of(block), slots, times, values)
+        values = _checked(slots, times, values)
+        block = self._state.taken(slots)
+        judged = self._judge(Rows(block), slots, times, values)
         self._state.numbers[slots] = block.T
         return judged
 
@@ -84,24 +84,26 @@ class Detectors:
         seasons = self._state.seasons
         at = season(rows, seasons, slots, times)
         points = _points(rows, at, values)
-        seen = np.ones((2, len(slots)), np.bool_)
-        seen[RESTS] = at.known
+        seen = np.empty((2, len(slots)))
+        seen[VALUES], seen[RESTS] = 1, at.known
         weight = 1 / (rows.seen + 1)
-        expected, spread = _expected(rows, at)
-        before = rows.past.copy()
-        views = look(rows, points, seen, weight)
+        spread, before, limit = rows.deviation.copy(), rows.past.copy(), limits(rows)
+        views, away = look(rows, points, seen, weight, limit)
         rows.seen += seen
-        learn(rows, seasons, at, points[VALUES], span)
-        weight = weight.take(BASES, axis=0)
-        surprises = surprise(rows, views, seen.take(BASES, axis=0), weight)
-        surprises *= weight.take(BOTH_SIDES, axis=0) < 1 / WARM_UP
+        learn(seasons, at, points[VALUES], span, 2 * limit[RESTS])
+        surprises = surprise(rows, views, seen.take(BASES, axis=0), weight.take(BASES, axis=0))
+        warming = weight >= 1 / WARM_UP
+        np.copyto(surprises, 0, where=warming.take(_BASES_OF_SIDES, axis=0))
         highest: Floats = np.maximum.reduce(surprises)
+        relied = at.known > warming[RESTS]
+        np.copyto(away[VALUES], away[RESTS], where=relied)
+        np.copyto(spread[VALUES], spread[RESTS], where=relied)
         return Judged(
             score=_score(rows, highest),
-            ready=rows.seen[0] > WARM_UP,
-            seen=rows.seen[0].astype(np.int64),
-            expected=expected,
-            spread=spread,
+            ready=~warming[VALUES],
+            seen=rows.seen[VALUES].astype(np.int64),
+            expected=values - away[VALUES],
+            spread=_DEVIATION * spread[VALUES],
             shape=kinds(rows, points, before, surprises, highest >= _HALF),
         )
 
@@ -132,23 +134,12 @@ class Detectors:
 
 
 def _points(rows: Rows, at: Season, values: Floats) -> Floats:
-    """The values, and what the season leaves of them; 0 where there is none."""
-    points = np.zeros((2, len(values)))
-    np.subtract(values, rows.origin, out=points[0])
-    np.maximum(points[0], -_LARGEST, out=points[0])
-    np.minimum(points[0], _LARGEST, out=points[0])
-    np.subtract(points[0], at.usual, out=points[1], where=at.known)
+    """The values, and what the season leaves of them; no number is left where there is none."""
+    points = np.empty((2, len(values)))
+    np.subtract(values, rows.origin, out=points[VALUES])
+    np.subtract(points[VALUES], at.usual, out=points[RESTS])
+    np.copyto(points[RESTS], 0, where=at.known == 0)
     return points
-
-
-def _expected(rows: Rows, at: Season) -> tuple[Floats, Floats]:
-    """The point that was expected, and the standard deviation of points around it."""
-    known = at.known & (rows.seen[RESTS] > WARM_UP)
-    expected = rows.levels[VALUES, USUAL].copy()
-    np.add(at.usual, rows.levels[RESTS, USUAL], out=expected, where=known)
-    spread = rows.deviation[VALUES] * _DEVIATION
-    np.multiply(rows.deviation[RESTS], _DEVIATION, out=spread, where=known)
-    return expected + rows.origin, spread
 
 
 def _score(rows: Rows, highest: Floats) -> Floats:
@@ -160,11 +151,16 @@ def _score(rows: Rows, highest: Floats) -> Floats:
     return score
 
 
-def _check(slots: Ints, times: Ints, values: Floats) -> None:
-    finite = np.isfinite(values)
-    if np.count_nonzero(finite) < len(values):
-        row = int(np.argmin(finite))
-        raise ValueRefused(
+def _checked(slots: Ints, times: Ints, values: Floats) -> Floats:
+    """The values, none larger than what can be computed with; raises ValueRefusedError."""
+    wrong = ~(np.abs(values) <= _LARGEST)
+    if not np.count_nonzero(wrong):
+        return values
+    wrong &= ~np.isfinite(values)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueRefusedError(
             f"a detector takes finite numbers, not {values[row]} "
             f"(slot {slots[row]}, time {times[row]}): leave such windows out"
         )
+    return np.clip(values, -_LARGEST, _LARGEST)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nilo_stream_processors.engine.anomaly.views import RESTS, SETTLED
-from nilo_stream_processors.engine.arrays import Bools, Floats, Ints
+from nilo_stream_processors.engine.arrays import Floats, Ints
 
 if TYPE_CHECKING:
     from nilo_stream_processors.engine.anomaly.state import Rows
 
 Profiles = np.ndarray[Any, np.dtype[np.float32]]
-PARTS_OF_DAY, HOURS = 48, 168
+# The end of the week is a place of its own, so that no hour has its next one elsewhere.
+PARTS_OF_DAY, HOURS = 48, 169
 _WIDTH = PARTS_OF_DAY + HOURS
 SECOND = 1_000_000
 HOUR, DAY = 3600 * SECOND, 86_400 * SECOND
@@ -31,8 +31,6 @@ _KNOWN_AFTER = 2
 _DAY_RATE, _WEEK_RATE = 0.2, 0.3
 # A point moves the season by so much of the time it stands for, at most half the way.
 _GAIN, _MOST = 2.0, 0.5
-# A rest counts as so many mean deviations at most.
-_CLIP = 6.0
 
 
 @dataclass
@@ -42,7 +40,7 @@ class Season:
     Attributes:
         usual: what it says; not a number where this part of the day was never seen.
         weekly: the part of it that the day of the week has of its own.
-        known: whether it is to be relied on.
+        known: 1 where it is to be relied on, else 0.
         days: age of the series.
         places: where in the seasons of all series it is kept.
         held, shares: what is kept there, and by which shares it makes up what is usual.
@@ -50,7 +48,7 @@ class Season:
 
     usual: Floats
     weekly: Floats
-    known: Bools
+    known: Floats
     days: Floats
     places: Ints
     held: Floats
@@ -64,37 +62,39 @@ def season(rows: Rows, seasons: Profiles, slots: Ints, times: Ints) -> Season:
     places = np.empty((3, len(slots)), np.int64)
     np.floor_divide(times % DAY, _PART, out=places[0])
     np.add(whole, PARTS_OF_DAY, out=places[1])
-    np.add((whole + 1) % HOURS, PARTS_OF_DAY, out=places[2])
+    np.add(places[1], 1, out=places[2])
     places += slots * _WIDTH
-    shares = np.ones((3, len(slots)))
+    shares = np.empty((3, len(slots)))
+    shares[0] = 1
     np.subtract(hours, whole, out=shares[2])
-    shares[1] -= shares[2]
-    held = seasons.reshape(-1).take(places)
+    np.subtract(1, shares[2], out=shares[1])
+    held = seasons.reshape(-1).take(places).astype(np.float64)
     day, this, following = held * shares
     weekly = this + following
     usual = day + weekly
     days = (times - rows.first) / DAY
-    known = (days >= _KNOWN_AFTER) & (usual == usual)
+    known = (days >= _KNOWN_AFTER).astype(np.float64)
+    known *= ~np.isnan(usual)
     return Season(usual, weekly, known, days, places, held, shares)
 
 
-def learn(rows: Rows, seasons: Profiles, at: Season, values: Floats, span: Floats) -> None:
+def learn(seasons: Profiles, at: Season, values: Floats, span: Floats, limit: Floats) -> None:
     """Take in the values.
 
     Args:
-        rows: the series.
         seasons: those of all series.
         at: what was looked up for these values.
         values: the new points.
         span: the share of an hour that each stands for.
+        limit: the largest rests that count in full.
     """
     rest = values - at.usual
     new = np.isnan(rest)
-    limit = _CLIP * rows.deviation[RESTS]
-    np.copyto(limit, np.inf, where=rows.seen[RESTS] <= SETTLED)
-    moves = _weights(at.days, span)
+    np.minimum(rest, limit, out=rest)
+    np.maximum(rest, -limit, out=rest)
+    moves = _weights(at, span)
     moves *= at.shares
-    moves *= np.minimum(np.maximum(rest, -limit), limit)
+    moves *= rest
     moves += at.held
     if np.count_nonzero(new):
         moves[0, new] = (values - at.weekly)[new]
@@ -102,15 +102,14 @@ def learn(rows: Rows, seasons: Profiles, at: Season, values: Floats, span: Float
     seasons.reshape(-1)[at.places] = moves
 
 
-def _weights(days: Floats, span: Floats) -> Floats:
+def _weights(at: Season, span: Floats) -> Floats:
     """The weight of a point for the part of the day and for the two hours of the week."""
-    weights = np.empty((3, len(days)))
-    np.maximum(_DAY_RATE, 1 / (days + 1), out=weights[0])
-    weights[0] *= PARTS_OF_DAY / 24
-    # The first week begins when the days are known.
-    weeks = days / 7 + (1 - _KNOWN_AFTER / 7)
-    np.maximum(_WEEK_RATE, 1 / weeks, out=weights[1])
-    weights[1] *= days >= _KNOWN_AFTER
-    weights[2] = weights[1]
+    weights = np.empty((3, len(span)))
+    parts = PARTS_OF_DAY / 24
+    np.maximum(parts * _DAY_RATE, parts / (at.days + 1), out=weights[0])
+    # The first week begins when the days are known: before it there is nothing to learn of it.
+    week = np.maximum(_WEEK_RATE, 7 / (at.days + (7 - _KNOWN_AFTER)))
+    week *= at.known
+    weights[1:] = week
     weights *= _GAIN * span
     return np.minimum(weights, _MOST, out=weights)

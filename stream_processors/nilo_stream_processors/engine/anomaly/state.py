@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,64 +13,36 @@ from nilo_stream_processors.engine.arrays import Floats, Ints
 
 FIRST_CAPACITY = 64
 
-# Name and shape of each part of a series' numbers. Times are exact in a float: below 2**53.
-PARTS: dict[str, tuple[int, ...]] = {
-    "first": (),
-    "last": (),
-    "origin": (),
-    "seen": (2,),
-    "levels": (3, LEVELS),
-    "past": (2,),
-    "deviation": (2,),
-    "scale": (VIEWS,),
-    "floor": (2 * VIEWS,),
-    "excess": (2 * VIEWS,),
-    "cooling": (),
-}
 
-
-@dataclass
 class Rows:
     """The numbers of some series as views of one array; the last axis is the series.
 
     Attributes:
         first, last: times of the first and the latest point, in microseconds.
         origin: the first value; all others are taken relative to it.
+        cooling: what the last alarm still takes off a surprise.
         seen: points seen, and of them those that had a season to be compared with.
-        levels: moving means of the values, of what the season leaves of them and of the steps.
         past: the last point, of values and rests.
         deviation: mean distance from the usual level, of both.
+        levels: moving means of the values, of what the season leaves of them and of the steps.
         scale: moving mean of each view, without sign.
-        floor, excess: of each view upwards and downwards, the size that few points exceed, and by
-            how much these exceed it in the mean.
-        cooling: what the last alarm still takes off a surprise.
+        floor, excess: of each view upwards and then of each downwards, the size that few points
+            exceed, and by how much these exceed it in the mean.
     """
 
-    first: Floats
-    last: Floats
-    origin: Floats
-    seen: Floats
-    levels: Floats
-    past: Floats
-    deviation: Floats
-    scale: Floats
-    floor: Floats
-    excess: Floats
-    cooling: Floats
+    def __init__(self, block: Floats) -> None:
+        """`block`: `WIDTH` rows, one column to a series."""
+        self.first, self.last, self.origin, self.cooling = block[:4]
+        self.seen, self.past, self.deviation = block[4:6], block[6:8], block[8:10]
+        self.levels = block[10:_SCALE].reshape(3, LEVELS, -1)
+        self.scale = block[_SCALE:_FLOOR]
+        self.floor, self.excess = block[_FLOOR:_EXCESS], block[_EXCESS:]
 
 
-_SIZES = {name: int(np.prod(shape)) for name, shape in PARTS.items()}
-WIDTH = sum(_SIZES.values())
-
-
-def rows_of(block: Floats) -> Rows:
-    """A block of `WIDTH` rows, one column to a series, as named parts that share its memory."""
-    parts, begin = {}, 0
-    for name, shape in PARTS.items():
-        end = begin + _SIZES[name]
-        parts[name] = block[begin:end].reshape(*shape, -1) if shape else block[begin]
-        begin = end
-    return Rows(**parts)
+_SCALE = 10 + 3 * LEVELS
+_FLOOR = _SCALE + VIEWS
+_EXCESS = _FLOOR + 2 * VIEWS
+WIDTH = _EXCESS + 2 * VIEWS
 
 
 class State:
@@ -80,6 +51,15 @@ class State:
     def __init__(self) -> None:
         self.numbers = np.zeros((FIRST_CAPACITY, WIDTH))
         self.seasons: Profiles = _unknown(FIRST_CAPACITY)
+
+    def taken(self, slots: Ints) -> Floats:
+        """The numbers of these slots, copied, a column each."""
+        try:
+            found = self.numbers.take(slots, axis=0)
+        except IndexError:
+            self.reach(slots)
+            found = self.numbers.take(slots, axis=0)
+        return np.ascontiguousarray(found.T)
 
     def reach(self, slots: Ints) -> None:
         """Make room for these slots."""

@@ -2,8 +2,8 @@
 
 A view is measured in its own usual size. Of each side the size that one point in twenty exceeds is
 followed (stochastic approximation of a quantile), and by how much it is exceeded in the mean.
-Beyond it the excess is taken to be exponentially distributed, the simplest distribution that excesses
-have (Pickands 1975): this gives a probability to sizes that were never seen.
+Beyond it the excess is taken to be exponentially distributed, the simplest distribution that
+excesses have (Pickands 1975): this gives a probability to sizes that were never seen.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nilo_stream_processors.engine.anomaly.views import SETTLED, VIEWS
-from nilo_stream_processors.engine.arrays import Bools, Floats
+from nilo_stream_processors.engine.arrays import Floats
 
 if TYPE_CHECKING:
     from nilo_stream_processors.engine.anomaly.state import Rows
@@ -30,13 +30,13 @@ _POWER = 0.8
 _EXCESS_LEAST, FIRST_EXCESS = 0.08, 0.4
 
 
-def surprise(rows: Rows, views: Floats, seen: Bools, weight: Floats) -> Floats:
+def surprise(rows: Rows, views: Floats, seen: Floats, weight: Floats) -> Floats:
     """Minus the decimal logarithm of the probability of such a view; learns from it as well.
 
     Args:
         rows: the series.
         views: the newest views, by view and series.
-        seen: which of them there are.
+        seen: 1 for those that there are, else 0.
         weight: one over how many of each there were, this one included.
 
     Returns:
@@ -45,13 +45,11 @@ def surprise(rows: Rows, views: Floats, seen: Bools, weight: Floats) -> Floats:
     size = np.abs(views)
     settled = rows.scale > 0
     settled &= weight < 1 / SETTLED
-    settled &= seen
-    relative = np.zeros(size.shape)
-    np.divide(size, rows.scale, out=relative, where=settled)
-    relative += 1
-    bent = relative**_POWER
+    known = settled * seen
+    # Nothing is divided by zero; such a view is not settled.
+    bent = (size / np.maximum(rows.scale, _TINY) + 1) ** _POWER
     bent -= 1
-    found = _exceeding(rows, np.copysign(bent, views), weight, settled)
+    found = _exceeding(rows, np.copysign(bent, views), weight, known)
     limit = _SCALE_CAP * rows.scale
     np.copyto(limit, np.inf, where=~settled)
     rate = np.maximum(weight, _SCALE_RATE)
@@ -61,15 +59,15 @@ def surprise(rows: Rows, views: Floats, seen: Bools, weight: Floats) -> Floats:
     return found
 
 
-def _exceeding(rows: Rows, bent: Floats, weight: Floats, settled: Bools) -> Floats:
+def _exceeding(rows: Rows, bent: Floats, weight: Floats, known: Floats) -> Floats:
     """The surprises; the floors and the mean excesses are brought up to date."""
-    weight, settled = weight.take(BOTH_SIDES, axis=0), settled.take(BOTH_SIDES, axis=0)
+    weight, known = weight.take(BOTH_SIDES, axis=0), known.take(BOTH_SIDES, axis=0)
     over = np.empty(rows.floor.shape)
     over[:VIEWS] = bent
     np.negative(bent, out=over[VIEWS:])
     over -= rows.floor
-    above = over > 0
-    above &= settled
+    above = (over > 0).astype(np.float64)
+    above *= known
     excess = rows.excess + _EXCESS_LEAST
     found = over / excess
     found *= _LOG_E
@@ -81,12 +79,14 @@ def _exceeding(rows: Rows, bent: Floats, weight: Floats, settled: Bools) -> Floa
     gain *= np.maximum(weight / (weight + _SHARE), _EXCESS_RATE)
     gain *= above
     rows.excess += gain
-    rise = above - _SHARE * settled
-    rise *= np.maximum(weight, _FLOOR_RATE)
-    rows.floor += rise
+    known *= _SHARE
+    above -= known
+    above *= np.maximum(weight, _FLOOR_RATE)
+    rows.floor += above
     return found
 
 
 # Arrays of one shape are computed on much faster than those that must be stretched to each other.
 BOTH_SIDES = np.tile(np.arange(VIEWS), 2)
+_TINY = 1e-200
 _LOG_E, _LOG_SHARE = np.log10(np.e), np.log10(_SHARE)

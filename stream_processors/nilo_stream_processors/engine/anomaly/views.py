@@ -1,8 +1,8 @@
 """The views of a series: what is new against what was before, over several spans.
 
 Three things are followed by moving means: the values, what the season leaves of them ("rests"), and
-the steps from value to value. A view compares a shorter mean now with a longer one before. These four
-were chosen out of sixteen: the others found nothing more on the data that they were chosen on.
+the steps from value to value. A view compares a shorter mean now with a longer one before. These
+four were chosen out of sixteen: the others found nothing more on the data that they were chosen on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nilo_stream_processors.engine.arrays import Bools, Floats
+from nilo_stream_processors.engine.arrays import Floats
 
 if TYPE_CHECKING:
     from nilo_stream_processors.engine.anomaly.state import Rows
@@ -39,30 +39,40 @@ _THING = np.repeat([VALUES, RESTS, STEPS], LEVELS)
 _COUNTED = np.repeat([VALUES, RESTS, VALUES], LEVELS)
 
 
-def look(rows: Rows, points: Floats, seen: Bools, weight: Floats) -> Floats:
+def look(
+    rows: Rows, points: Floats, seen: Floats, weight: Floats, limit: Floats
+) -> tuple[Floats, Floats]:
     """All views of the newest points, which are taken into the moving means.
 
     Args:
         rows: the series.
         points: values and rests, by series.
-        seen: which of these there are: without a season nothing is left to look at.
+        seen: 1 for those that there are, else 0: without a season nothing is left to look at.
         weight: one over how many of each there were, this one included.
+        limit: the largest distances from the usual level that count in full.
 
     Returns:
-        By view and series; what is unseen means nothing.
+        The views, by view and series; how far the points are from their usual level. What is
+        unseen means nothing.
     """
     _begin(rows, points, seen)
-    away = points - rows.levels[:2, USUAL]
+    before, past = rows.levels.copy(), rows.past[VALUES] - rows.levels[VALUES, USUAL]
+    away = _move(rows, points, seen, weight, limit)
     found = np.empty((VIEWS, points.shape[1]))
-    np.add(away[VALUES], rows.past[VALUES] - rows.levels[VALUES, USUAL], out=found[PAIR])
-    before = rows.levels.copy()
-    _move(rows, points, seen, weight, away)
+    np.add(away[VALUES], past, out=found[PAIR])
     _compare(rows.levels, before, found)
-    np.copyto(rows.past, points, where=seen)
-    return found
+    np.copyto(rows.past, points, where=seen > 0)
+    return found, away
 
 
-def _begin(rows: Rows, points: Floats, seen: Bools) -> None:
+def limits(rows: Rows) -> Floats:
+    """The largest distances from the usual level that count in full, of values and rests."""
+    limit: Floats = _CLIP * rows.deviation
+    np.copyto(limit, np.inf, where=rows.seen <= SETTLED)
+    return limit
+
+
+def _begin(rows: Rows, points: Floats, seen: Floats) -> None:
     """Let the first point of a series, and its first rest, be all means of it."""
     fresh = seen > rows.seen
     if np.count_nonzero(fresh):
@@ -70,25 +80,25 @@ def _begin(rows: Rows, points: Floats, seen: Bools) -> None:
         np.copyto(rows.past, points, where=fresh)
 
 
-def _move(rows: Rows, points: Floats, seen: Bools, weight: Floats, away: Floats) -> None:
-    """Move the means towards the points."""
+def _move(rows: Rows, points: Floats, seen: Floats, weight: Floats, limit: Floats) -> Floats:
+    """Move the means towards the points; returns how far these were from the usual level."""
+    away = points - rows.levels[:2, USUAL]
     things = np.array((points[VALUES], points[RESTS], points[VALUES] - rows.past[VALUES]))
     np.abs(things[STEPS], out=things[STEPS])
     error = things.take(_THING, axis=0)
     means = rows.levels.reshape(error.shape)
     error -= means
     size = np.abs(away)
-    limit = _CLIP * rows.deviation
-    np.copyto(limit, np.inf, where=rows.seen <= SETTLED)
-    np.copysign(np.minimum(size, limit), away, out=away)
-    error[USUAL], error[LEVELS + USUAL] = away
-    error *= np.maximum(_RATES, weight.take(_COUNTED, axis=0))
-    error[LEVELS : 2 * LEVELS] *= seen[RESTS]
+    error[::LEVELS][:2] = np.copysign(np.minimum(size, limit), away)
+    rate = np.maximum(_RATES, weight.take(_COUNTED, axis=0))
+    rate *= seen.take(_COUNTED, axis=0)
+    error *= rate
     means += error
     size -= rows.deviation
     size *= np.maximum(weight, _DEVIATION_RATE)
     size *= seen
     rows.deviation += size
+    return away
 
 
 def _compare(now: Floats, before: Floats, found: Floats) -> None:
