@@ -12,7 +12,7 @@ _MATCHER = re.compile(r"""\s*([^\s=!~"{},]+)\s*(=~|!~|!=|=)\s*(.*?)\s*""", re.DO
 
 
 def matcher(text: str) -> Matcher:
-    """The matcher that a text says; its value may stand in double quotes.
+    """The matcher that a text says; its value may stand in double quotes, escaped by backslashes.
 
     Raises:
         ValueError: it says none, or its value is to be a regular expression and is none.
@@ -31,7 +31,8 @@ def matcher(text: str) -> Matcher:
 
 def as_text(one: Matcher) -> str:
     """A matcher as it is written."""
-    return f'{one.name}{"=" if one.is_equal else "!"}{_sign(one)}"{one.value}"'
+    value = re.sub(r'(["\\])', r"\\\1", one.value)
+    return f'{one.name}{"=" if one.is_equal else "!"}{_sign(one)}"{value}"'
 
 
 def _sign(one: Matcher) -> str:
