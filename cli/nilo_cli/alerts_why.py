@@ -30,10 +30,10 @@ def why(
 ) -> None:
     """Show how an alert came about, and what caused it.
 
-    The arithmetic, and the raw events at the offsets that the alert names: from Kafka, or when Kafka has deleted
-    them from PostgreSQL or the lake. From these it goes up by causation_id, parent_span_id and
-    trace_id through all event families, to the earliest one that is an error or part of another
-    alert. A fingerprint stands for the newest transition of its alert.
+    The arithmetic, and the raw events at the offsets that the alert names: from Kafka, or when
+    Kafka has deleted them from PostgreSQL or the lake. From these it goes up by causation_id,
+    parent_span_id and trace_id through all event families, to the earliest one that is an error
+    or part of another alert. A fingerprint stands for the newest transition of its alert.
 
     \b
     Example:
