@@ -149,21 +149,38 @@ def test_events_that_nobody_holds_any_more_are_said_to_be_lost(settings: Setting
     assert account["events"]["from"] == {"kafka": 4}
 
 
-def test_an_alert_that_kafka_has_deleted_comes_from_a_store(settings: Settings) -> None:
-    alert = an_alert()
-    publish(settings, [alert], topics=["alerts"])
-    with sinking("postgres", settings):
-        wait_count("postgres", settings, 1, "alerts")
-    partition = settings.partitions
+def delete_all(settings: Settings, topic: str) -> None:
     admin = AdminClient(kafka_config(settings))
-    places = [
-        TopicPartition(f"{settings.topic_prefix}alerts", number, -1) for number in range(partition)
-    ]
+    name = settings.topic_prefix + topic
+    places = [TopicPartition(name, number, -1) for number in range(settings.partitions)]
     for deleted in admin.delete_records(places).values():
         deleted.result(30)
 
+
+def test_the_board_and_the_lake_will_do_where_nobody_else_has_anything(settings: Settings) -> None:
+    alert = tell_the_story(settings)
+    with sinking("parquet", settings, topics=["events.llm"]):
+        wait_count("parquet", settings, len(calls()))
+    delete_all(settings, "events.llm")
+    delete_all(settings, "alerts")
+
     account = why(settings, alert.fingerprint)
-    assert (account["found_in"], account["alert"]["id"]) == ("postgres", alert.id)
+    assert account["found_in"] == "the board"
+    assert account["events"]["from"] == {"parquet": 6}
+    assert shown(account)[:2] == ["call-7", "call-5"]
+
+
+@pytest.mark.parametrize("store", ["postgres", "parquet"])
+def test_an_alert_that_kafka_has_deleted_comes_from_a_store(settings: Settings, store: str) -> None:
+    alert = an_alert()
+    publish(settings, [alert], topics=["alerts"])
+    with sinking(store, settings, topics=["alerts"]):
+        wait_count(store, settings, 1, "alerts")
+    delete_all(settings, "alerts")
+
+    account = why(settings, alert.fingerprint)
+    assert (account["found_in"], account["alert"]["id"]) == (store, alert.id)
+    assert account["alert"]["labels"] == alert.labels
 
 
 def test_an_unknown_alert_is_refused_with_a_way_out(settings: Settings) -> None:

@@ -22,7 +22,6 @@ COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     ">=": operator.ge,
     "<=": operator.le,
 }
-NO_TEXTS = np.empty(0, np.object_)
 
 
 @dataclass(frozen=True)
@@ -56,12 +55,6 @@ class Verdicts:
     clear: Bools
     facts: Callable[[int], Facts]
     values: Floats
-
-
-def silent(facts: Callable[[int], Facts]) -> Verdicts:
-    """Nothing to say of any series."""
-    none = np.empty(0, np.bool_)
-    return Verdicts(NO_TEXTS, none, none, facts, np.empty(0))
 
 
 Stored = Iterator[pa.RecordBatch]
