@@ -30,20 +30,15 @@ def why(
 ) -> None:
     """Show how an alert came about, and what caused it.
 
-        The arithmetic, and the raw events at the offsets that the alert names: from Kafka, or when
-        Kafka has deleted them from PostgreSQL or the lake. From these it goes up by causation_id,
-    <<<<<<< HEAD
-        parent_span_id and trace_id through all event families, to the earliest one that is an error or
-        part of another alert. A fingerprint stands for the newest transition of its alert.
-    =======
-        parent_span_id and trace_id through all event families, to the earliest one that is an error
-        or part of another alert. A fingerprint stands for the newest transition of its alert.
-    >>>>>>> 2363a523c281e120a56f49c675938ab0b63016b1
+    The arithmetic, and the raw events at the offsets that the alert names: from Kafka, or when
+    Kafka has deleted them from PostgreSQL or the lake. From these it goes up by causation_id,
+    parent_span_id and trace_id through all event families, to the earliest one that is an error
+    or part of another alert. A fingerprint stands for the newest transition of its alert.
 
-        \b
-        Example:
-          nilo alerts why 5c1f0a2b9d3e4f67
-          nilo alerts why 5c1f0a2b9d3e4f67 --events 50 --back 1h --json
+    \b
+    Example:
+      nilo alerts why 5c1f0a2b9d3e4f67
+      nilo alerts why 5c1f0a2b9d3e4f67 --events 50 --back 1h --json
     """
     from nilo_schemas.windows import window_length
 
