@@ -91,7 +91,7 @@ def table(incidents: list[Incident], score: Score) -> list[dict[str, Any]]:
                     "noises": size or None,
                     "incidents": len(mine),
                     "in_three_windows": sum(delay <= IN_TIME for delay in delays),
-                    "one_sooner": sum(delay < IN_TIME for delay in delays),
+                    "in_two_windows": sum(delay < IN_TIME for delay in delays),
                     "found": len(delays),
                     "delay_median": median(delays) if delays else None,
                     "delay_p90": delays[9 * (len(delays) - 1) // 10] if delays else None,
@@ -101,11 +101,13 @@ def table(incidents: list[Incident], score: Score) -> list[dict[str, Any]]:
 
 
 def _ratios(incidents: list[Incident], score: Score) -> list[dict[str, Any]]:
-    judged = [each for each in incidents if each.size in (GOAL_SIZE, 0.0)]
-    found = sum(score.delays.get(each.number, IN_TIME + 1) <= IN_TIME for each in judged)
+    in_time = {number: delay <= IN_TIME for number, delay in score.delays.items()}
+    judged = [in_time.get(each.number, False) for each in incidents if each.size == GOAL_SIZE]
+    silent = [in_time.get(each.number, False) for each in incidents if each.kind is Kind.SILENCE]
     false = sum(score.false.values()) / score.clean_days
     return [
-        ratio("found in three windows, of three times the noise", found / len(judged), FOUND),
+        ratio("found in three windows, of three times the noise", _share(judged), FOUND),
+        ratio("silences found in three windows", _share(silent), FOUND),
         ratio("false alarms per series-day (at most)", false, FALSE_PER_DAY, most=True),
         ratio("evidence holds an altered event", _share(score.shown), 1.0),
     ]

@@ -37,7 +37,7 @@ class Noise:
         """One noise of a member's aggregate at each of these times."""
         squares = _with_neighbours(self._squares[name][member])
         counts = _with_neighbours(self._counts[name][member])
-        return np.sqrt(squares / counts)[_slots(window_of(times), member)]
+        return np.sqrt(squares / np.maximum(counts, 1))[_slots(window_of(times), member)]
 
 
 def _slots(windows: Ints, member: int) -> Ints:
