@@ -52,6 +52,9 @@ def measure(quick: bool, say: Say) -> dict[str, Any]:
             f"{category}_windows": windows,
             f"{category}_false_alarms": false,
         }
+    for profile in GOALS:
+        bare = nab.score(held, passes[0].uncooled, profile)
+        figures[f"{profile.replace(' ', '_')}_without_cool_down"] = round(bare, 1)
     made = operations.make(OF_EACH_QUICK if quick else OF_EACH)
     say(f"{made.values.shape[1]} made-up series of {operations.DAYS} days")
     raised = operations.alarms(made)
@@ -62,7 +65,7 @@ def measure(quick: bool, say: Say) -> dict[str, Any]:
         "bench": "anomaly",
         "ratios": [
             *(
-                ratio(f"NAB, {profile}", nab.score(held, passes[0], profile), goal)
+                ratio(f"NAB, {profile}", nab.score(held, passes[0].scores, profile), goal)
                 for profile, goal in GOALS.items()
             ),
             ratio("microseconds a point of NAB (at most)", cost, MICROSECONDS, most=True),

@@ -47,10 +47,12 @@ class Scored:
 
     Attributes:
         scores: with the cool-down after an alarm, as they are in production.
+        uncooled: 1 wherever the threshold would be reached without it.
         seconds: CPU seconds of the pass.
     """
 
     scores: dict[str, Floats]
+    uncooled: dict[str, Floats]
     seconds: float
 
 
@@ -89,19 +91,25 @@ def run(nab: Nab) -> Scored:
         times[: len(one.t), column] = np.round(one.t * 1e6)
         values[: len(one.v), column] = one.v
     live = (lengths > np.arange(shape[0])[:, None]).sum(axis=1).tolist()
-    scores, detectors, slots = np.zeros(shape), Detectors(STEP), np.arange(len(series))
+    scores, uncooled = np.zeros(shape), np.zeros(shape)
+    detectors, slots = Detectors(STEP), np.arange(len(series))
     begin = time.process_time()
     for row, count in enumerate(live):
         judged = detectors.take(slots[:count], times[row, :count], values[row, :count])
         scores[row, :count] = judged.score
+        uncooled[row, :count] = judged.shape
     seconds = time.process_time() - begin
-    found = {one.name: scores[: len(one.v), column] for column, one in enumerate(series)}
-    return Scored(found, seconds)
+    # Whatever is surprising has a shape.
+    found, bare = (
+        {one.name: table[: len(one.v), column] for column, one in enumerate(series)}
+        for table in (scores, np.minimum(uncooled, 1))
+    )
+    return Scored(found, bare, seconds)
 
 
-def score(nab: Nab, scored: Scored, profile: str) -> float:
+def score(nab: Nab, scores: Mapping[str, Floats], profile: str) -> float:
     """The score of a profile at our threshold, from 0 (nothing said) to 100."""
-    found = nab.scorer.score_corpus(nab.corpus, scored.scores, PROFILES[profile], THRESHOLD)
+    found = nab.scorer.score_corpus(nab.corpus, scores, PROFILES[profile], THRESHOLD)
     return float(found["score"])
 
 

@@ -77,7 +77,8 @@ def _series(chance: np.random.Generator, windows: int, lognormal: bool) -> tuple
     noise = _noise(chance, windows, chance.choice([0, 0.15, 0.3]))
     relative, scale = chance.choice([0.03, 0.1, 0.2]), 10 ** chance.uniform(-2, 4)
     added = base * np.expm1(relative * noise - relative**2 / 2) if lognormal else relative * noise
-    return scale * (base + added), float(scale * added.std())
+    values: Floats = scale * (base + added)
+    return values, float(scale * added.std())
 
 
 def _noise(chance: np.random.Generator, windows: int, correlation: float) -> Floats:

@@ -12,18 +12,31 @@ from nilo_stream_processors.engine.anomaly.kinds import kinds
 from nilo_stream_processors.engine.anomaly.season import HOUR, Season, learn, season
 from nilo_stream_processors.engine.anomaly.state import Rows, State
 from nilo_stream_processors.engine.anomaly.tails import FIRST_EXCESS, surprise
-from nilo_stream_processors.engine.anomaly.views import BASES, RESTS, VALUES, limits, look
+from nilo_stream_processors.engine.anomaly.views import (
+    BASES,
+    LONG,
+    POINTS,
+    RESTS,
+    SLOW,
+    VALUES,
+    VIEWS,
+    limits,
+    look,
+)
 from nilo_stream_processors.engine.arrays import Bools, Floats, Ints
 
 WARM_UP = 150
 # A score is s / (s + _HALF) of a surprise s: 10 ** -_HALF is how improbable an anomaly is.
 THRESHOLD = 0.5
-_HALF = 3.1
+_HALF = 3.3
 # After an alarm so much of its surprise is taken off the next ones; it fades over so many points.
 _COOLING, _FADING = 1.5, float(np.exp(-1 / 45))
 # No value counts as larger: its square must still be a number.
 _LARGEST = 1e36
 _BASES_OF_SIDES = np.tile(BASES, 2)
+# A slow view is judged when its longer mean has been filled.
+_WARMING = np.full((2 * VIEWS, 1), 1 / WARM_UP)
+_WARMING[[SLOW, VIEWS + SLOW]] = 1 / POINTS[LONG]
 # Of a Gaussian variable, the standard deviation over the mean deviation.
 _DEVIATION = np.sqrt(np.pi / 2)
 
@@ -93,7 +106,7 @@ class Detectors:
         learn(seasons, at, points[VALUES], span, 2 * limit[RESTS])
         surprises = surprise(rows, views, seen.take(BASES, axis=0), weight.take(BASES, axis=0))
         warming = weight >= 1 / WARM_UP
-        np.copyto(surprises, 0, where=warming.take(_BASES_OF_SIDES, axis=0))
+        np.copyto(surprises, 0, where=weight.take(_BASES_OF_SIDES, axis=0) >= _WARMING)
         highest: Floats = np.maximum.reduce(surprises)
         relied = at.known > warming[RESTS]
         np.copyto(away[VALUES], away[RESTS], where=relied)

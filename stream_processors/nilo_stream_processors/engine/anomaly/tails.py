@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nilo_stream_processors.engine.anomaly.views import SETTLED, VIEWS
+from nilo_stream_processors.engine.anomaly.views import SETTLED, SLOW, TINY, VIEWS
 from nilo_stream_processors.engine.arrays import Floats
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def surprise(rows: Rows, views: Floats, seen: Floats, weight: Floats) -> Floats:
     settled = rows.scale > 0
     settled &= weight < 1 / SETTLED
     known = settled * seen
-    # Nothing is divided by zero; such a view is not settled.
-    bent = (size / np.maximum(rows.scale, _TINY) + 1) ** _POWER
+    # Without a scale a view is not settled, and what comes out is not used.
+    bent = (size / np.maximum(rows.scale, TINY) + 1) ** _POWER
     bent -= 1
     found = _exceeding(rows, np.copysign(bent, views), weight, known)
     limit = _SCALE_CAP * rows.scale
@@ -76,7 +76,7 @@ def _exceeding(rows: Rows, bent: Floats, weight: Floats, known: Floats) -> Float
     excess *= _EXCESS_CAP
     gain = np.minimum(over, excess, out=over)
     gain -= rows.excess
-    gain *= np.maximum(weight / (weight + _SHARE), _EXCESS_RATE)
+    gain *= np.maximum(weight / (weight + _SHARE), _EXCESS_RATE) * _PACE
     gain *= above
     rows.excess += gain
     known *= _SHARE
@@ -88,5 +88,7 @@ def _exceeding(rows: Rows, bent: Floats, weight: Floats, known: Floats) -> Float
 
 # Arrays of one shape are computed on much faster than those that must be stretched to each other.
 BOTH_SIDES = np.tile(np.arange(VIEWS), 2)
-_TINY = 1e-200
+# A slow view says much the same for many points: each teaches so much of what a new one would.
+_PACE = np.ones((2 * VIEWS, 1))
+_PACE[[SLOW, VIEWS + SLOW]] = 1 / 8
 _LOG_E, _LOG_SHARE = np.log10(np.e), np.log10(_SHARE)

@@ -30,6 +30,8 @@ BASES = np.array([VALUES, VALUES, RESTS, VALUES])
 
 # Points before a mean of sizes is to be relied on.
 SETTLED = 20
+# Nothing is divided by zero, nor does a quotient overflow.
+TINY = 1e-200
 # A point moves the usual level as if it were at most so many mean deviations away from it.
 _CLIP = 3.0
 _DEVIATION_RATE = 0.01
@@ -105,6 +107,6 @@ def _compare(now: Floats, before: Floats, found: Floats) -> None:
     """The shorter means as they are now against the longer ones as they were before."""
     np.subtract(now[VALUES, MIDDLE], before[VALUES, LONG], out=found[SLOW])
     np.subtract(now[RESTS, BRIEF], before[RESTS, SHORT], out=found[NEW])
-    least = before[STEPS, LONG] * 1e-3 + 1e-300
+    least = before[STEPS, LONG] * 1e-3 + TINY
     ratio = (now[STEPS, SHORT] + least) / (before[STEPS, LONG] + least)
     np.log(ratio, out=found[ROUGH])
