@@ -1,8 +1,12 @@
-"""An AlertConsumer that is killed at random moments: no alert is lost, and none counts twice."""
+"""An AlertConsumer that is killed at random moments: no alert is lost, and none counts twice.
+
+Ten times; NILO_TEST_ALERT_KILLS=50 asks for more.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
 import sqlite3
 from contextlib import closing
@@ -18,7 +22,7 @@ from tests.integration.alert_keeper import keep
 from tests.integration.programs import wait_for
 
 pytestmark = pytest.mark.integration
-KILLS = 50
+KILLS = int(os.environ.get("NILO_TEST_ALERT_KILLS", "10"))
 ALERTS = 40  # before each kill
 LONGEST = 0.3  # seconds that a start lives beyond its first alert
 
