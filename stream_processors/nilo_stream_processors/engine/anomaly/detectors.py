@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from nilo_schemas.errors import NiloError
+from nilo_stream_processors.engine.anomaly.fixed import fixed
 from nilo_stream_processors.engine.anomaly.kinds import kinds
 from nilo_stream_processors.engine.anomaly.season import HOUR, Season, learn, season
 from nilo_stream_processors.engine.anomaly.state import Rows, State
@@ -28,17 +29,18 @@ from nilo_stream_processors.engine.arrays import Bools, Floats, Ints
 WARM_UP = 150
 # A score is s / (s + _HALF) of a surprise s: 10 ** -_HALF is how improbable an anomaly is.
 THRESHOLD = 0.5
-_HALF = 3.3
+_HALF = fixed(3.3)
 # After an alarm so much of its surprise is taken off the next ones; it fades over so many points.
-_COOLING, _FADING = 1.5, float(np.exp(-1 / 45))
+_COOLING, _FADING = fixed(1.5), fixed(np.exp(-1 / 45))
 # No value counts as larger: its square must still be a number.
-_LARGEST = 1e36
+_LARGEST = fixed(1e36)
 _BASES_OF_SIDES = np.tile(BASES, 2)
 # A slow view is judged when its longer mean has been filled.
 _WARMING = np.full((2 * VIEWS, 1), 1 / WARM_UP)
 _WARMING[[SLOW, VIEWS + SLOW]] = 1 / POINTS[LONG]
+_NOTHING, _ONE, _TWICE, _WARMED_UP = fixed(0.0), fixed(1.0), fixed(2.0), fixed(1 / WARM_UP)
 # Of a Gaussian variable, the standard deviation over the mean deviation.
-_DEVIATION = np.sqrt(np.pi / 2)
+_DEVIATION = fixed(np.sqrt(np.pi / 2))
 
 
 class ValueRefusedError(NiloError):
@@ -72,7 +74,7 @@ class Detectors:
 
     def __init__(self, step: int) -> None:
         """`step`: length of the windows, in microseconds."""
-        self._step = step
+        self._step = fixed(step)
         self._state = State()
 
     def take(self, slots: Ints, times: Ints, values: Floats) -> Judged:
@@ -99,16 +101,16 @@ class Detectors:
         points = _points(rows, at, values)
         seen = np.empty((2, len(slots)))
         seen[VALUES], seen[RESTS] = 1, at.known
-        weight = 1 / (rows.seen + 1)
+        weight = _ONE / (rows.seen + _ONE)
         spread, before, limit = rows.deviation.copy(), rows.past.copy(), limits(rows)
         views, away = look(rows, points, seen, weight, limit)
         rows.seen += seen
-        learn(seasons, at, points[VALUES], span, 2 * limit[RESTS])
+        learn(seasons, at, points[VALUES], span, _TWICE * limit[RESTS])
         surprises = surprise(rows, views, seen.take(BASES, axis=0), weight.take(BASES, axis=0))
-        warming = weight >= 1 / WARM_UP
+        warming = weight >= _WARMED_UP
         np.copyto(surprises, 0, where=weight.take(_BASES_OF_SIDES, axis=0) >= _WARMING)
         highest: Floats = np.maximum.reduce(surprises)
-        relied = at.known > warming[RESTS]
+        relied = weight[RESTS] < at.known * _WARMED_UP
         np.copyto(away[VALUES], away[RESTS], where=relied)
         np.copyto(spread[VALUES], spread[RESTS], where=relied)
         return Judged(
@@ -122,8 +124,8 @@ class Detectors:
 
     def _begin(self, rows: Rows, times: Ints, values: Floats) -> Floats:
         """Begin series that are new; the share of an hour for which each point stands."""
-        new = rows.seen[0] == 0
-        if np.count_nonzero(new):
+        if np.count_nonzero(rows.seen[VALUES]) < len(values):
+            new = rows.seen[VALUES] == 0
             np.copyto(rows.first, times, where=new)
             np.copyto(rows.last, times - HOUR, where=new)
             np.copyto(rows.origin, values, where=new)
@@ -152,14 +154,14 @@ def _points(rows: Rows, at: Season, values: Floats) -> Floats:
     points = np.empty((2, len(values)))
     np.subtract(values, rows.origin, out=points[VALUES])
     np.subtract(points[VALUES], at.usual, out=points[RESTS])
-    np.copyto(points[RESTS], 0, where=at.known == 0)
+    np.copyto(points[RESTS], 0, where=at.known == _NOTHING)
     return points
 
 
 def _score(rows: Rows, highest: Floats) -> Floats:
     """The scores; an alarm makes the next ones less likely."""
     rows.cooling *= _FADING
-    left = np.maximum(highest - rows.cooling, 0)
+    left = np.maximum(highest - rows.cooling, _NOTHING)
     np.copyto(rows.cooling, _COOLING * highest, where=left >= _HALF)
     score: Floats = left / (left + _HALF)
     return score

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nilo_stream_processors.engine.arrays import Floats, Ints
+from nilo_stream_processors.engine.anomaly.fixed import fixed
+from nilo_stream_processors.engine.arrays import Bools, Floats, Ints
 
 if TYPE_CHECKING:
     from nilo_stream_processors.engine.anomaly.state import Rows
@@ -20,17 +21,20 @@ Profiles = np.ndarray[Any, np.dtype[np.float32]]
 # The end of the week is a place of its own, so that no hour has its next one elsewhere.
 PARTS_OF_DAY, HOURS = 48, 169
 _WIDTH = PARTS_OF_DAY + HOURS
-SECOND = 1_000_000
-HOUR, DAY = 3600 * SECOND, 86_400 * SECOND
-WEEK = 7 * DAY
-_PART = DAY // PARTS_OF_DAY
-_SHIFT = HOUR // 2
+_HOUR = 3_600_000_000
+HOUR, DAY, WEEK = fixed(_HOUR), fixed(24 * _HOUR), fixed(168 * _HOUR)
+_SHIFT, _PART = fixed(_HOUR // 2), fixed(24 * _HOUR // PARTS_OF_DAY)
 # So many days a series has no season; what days of the week have of their own is learned later.
 _KNOWN_AFTER = 2
 # Weights of a new day and of a new week, once there have been many.
 _DAY_RATE, _WEEK_RATE = 0.2, 0.3
 # A point moves the season by so much of the time it stands for, at most half the way.
-_GAIN, _MOST = 2.0, 0.5
+_GAIN, _MOST = fixed(2.0), fixed(0.5)
+_PARTS_OF_HOUR = PARTS_OF_DAY / 24
+_PER_PART, _DAILY = fixed(_PARTS_OF_HOUR), fixed(_PARTS_OF_HOUR * _DAY_RATE)
+_WEEKLY, _FIRST_WEEK, _DAYS = fixed(_WEEK_RATE), fixed(7.0 - _KNOWN_AFTER), fixed(7.0)
+_KNOWN, _ONE, _NEXT, _FIRST_HOUR = fixed(_KNOWN_AFTER), fixed(1.0), fixed(1), fixed(PARTS_OF_DAY)
+_ROW = fixed(_WIDTH)
 
 
 @dataclass
@@ -40,6 +44,7 @@ class Season:
     Attributes:
         usual: what it says; not a number where this part of the day was never seen.
         weekly: the part of it that the day of the week has of its own.
+        new: whether this part of the day was never seen.
         known: 1 where it is to be relied on, else 0.
         days: age of the series.
         places: where in the seasons of all series it is kept.
@@ -48,6 +53,7 @@ class Season:
 
     usual: Floats
     weekly: Floats
+    new: Bools
     known: Floats
     days: Floats
     places: Ints
@@ -61,21 +67,22 @@ def season(rows: Rows, seasons: Profiles, slots: Ints, times: Ints) -> Season:
     whole = hours.astype(np.int64)
     places = np.empty((3, len(slots)), np.int64)
     np.floor_divide(times % DAY, _PART, out=places[0])
-    np.add(whole, PARTS_OF_DAY, out=places[1])
-    np.add(places[1], 1, out=places[2])
-    places += slots * _WIDTH
+    np.add(whole, _FIRST_HOUR, out=places[1])
+    np.add(places[1], _NEXT, out=places[2])
+    places += slots * _ROW
     shares = np.empty((3, len(slots)))
     shares[0] = 1
     np.subtract(hours, whole, out=shares[2])
-    np.subtract(1, shares[2], out=shares[1])
+    np.subtract(_ONE, shares[2], out=shares[1])
     held = seasons.reshape(-1).take(places).astype(np.float64)
     day, this, following = held * shares
     weekly = this + following
     usual = day + weekly
     days = (times - rows.first) / DAY
-    known = (days >= _KNOWN_AFTER).astype(np.float64)
-    known *= ~np.isnan(usual)
-    return Season(usual, weekly, known, days, places, held, shares)
+    known = (days >= _KNOWN).astype(np.float64)
+    new = np.isnan(usual)
+    np.copyto(known, 0, where=new)
+    return Season(usual, weekly, new, known, days, places, held, shares)
 
 
 def learn(seasons: Profiles, at: Season, values: Floats, span: Floats, limit: Floats) -> None:
@@ -89,27 +96,26 @@ def learn(seasons: Profiles, at: Season, values: Floats, span: Floats, limit: Fl
         limit: the largest rests that count in full.
     """
     rest = values - at.usual
-    new = np.isnan(rest)
     np.minimum(rest, limit, out=rest)
     np.maximum(rest, -limit, out=rest)
     moves = _weights(at, span)
     moves *= at.shares
     moves *= rest
     moves += at.held
-    if np.count_nonzero(new):
-        moves[0, new] = (values - at.weekly)[new]
-        moves[1:, new] = at.held[1:, new]
+    if np.count_nonzero(at.new):
+        moves[0, at.new] = (values - at.weekly)[at.new]
+        moves[1:, at.new] = at.held[1:, at.new]
     seasons.reshape(-1)[at.places] = moves
 
 
 def _weights(at: Season, span: Floats) -> Floats:
     """The weight of a point for the part of the day and for the two hours of the week."""
     weights = np.empty((3, len(span)))
-    parts = PARTS_OF_DAY / 24
-    np.maximum(parts * _DAY_RATE, parts / (at.days + 1), out=weights[0])
+    np.maximum(_DAILY, _PER_PART / (at.days + _ONE), out=weights[0])
     # The first week begins when the days are known: before it there is nothing to learn of it.
-    week = np.maximum(_WEEK_RATE, 7 / (at.days + (7 - _KNOWN_AFTER)))
+    week = np.maximum(_WEEKLY, _DAYS / (at.days + _FIRST_WEEK))
     week *= at.known
     weights[1:] = week
     weights *= _GAIN * span
-    return np.minimum(weights, _MOST, out=weights)
+    np.minimum(weights, _MOST, out=weights)
+    return weights

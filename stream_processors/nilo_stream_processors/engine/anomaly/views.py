@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nilo_stream_processors.engine.anomaly.fixed import fixed
 from nilo_stream_processors.engine.arrays import Floats
 
 if TYPE_CHECKING:
@@ -29,12 +30,13 @@ VIEWS = 4
 BASES = np.array([VALUES, VALUES, RESTS, VALUES])
 
 # Points before a mean of sizes is to be relied on.
-SETTLED = 20
+SETTLED = fixed(20.0)
 # Nothing is divided by zero, nor does a quotient overflow.
-TINY = 1e-200
+TINY = fixed(1e-200)
+# A part of the usual step that is nothing in itself.
+_LEAST = fixed(1e-3)
 # A point moves the usual level as if it were at most so many mean deviations away from it.
-_CLIP = 3.0
-_DEVIATION_RATE = 0.01
+_CLIP, _DEVIATION_RATE = fixed(3.0), fixed(0.01)
 _RATES = np.tile(1 / np.array(POINTS), 3)[:, None]
 # Arrays of one shape are computed on much faster than those that must be stretched to each other.
 _THING = np.repeat([VALUES, RESTS, STEPS], LEVELS)
@@ -76,8 +78,8 @@ def limits(rows: Rows) -> Floats:
 
 def _begin(rows: Rows, points: Floats, seen: Floats) -> None:
     """Let the first point of a series, and its first rest, be all means of it."""
-    fresh = seen > rows.seen
-    if np.count_nonzero(fresh):
+    if np.count_nonzero(rows.seen) < rows.seen.size:
+        fresh = seen > rows.seen
         np.copyto(rows.levels[:2], points[:, None], where=fresh[:, None])
         np.copyto(rows.past, points, where=fresh)
 
@@ -91,7 +93,7 @@ def _move(rows: Rows, points: Floats, seen: Floats, weight: Floats, limit: Float
     means = rows.levels.reshape(error.shape)
     error -= means
     size = np.abs(away)
-    error[::LEVELS][:2] = np.copysign(np.minimum(size, limit), away)
+    error[USUAL], error[LEVELS + USUAL] = np.copysign(np.minimum(size, limit), away)
     rate = np.maximum(_RATES, weight.take(_COUNTED, axis=0))
     rate *= seen.take(_COUNTED, axis=0)
     error *= rate
@@ -107,6 +109,6 @@ def _compare(now: Floats, before: Floats, found: Floats) -> None:
     """The shorter means as they are now against the longer ones as they were before."""
     np.subtract(now[VALUES, MIDDLE], before[VALUES, LONG], out=found[SLOW])
     np.subtract(now[RESTS, BRIEF], before[RESTS, SHORT], out=found[NEW])
-    least = before[STEPS, LONG] * 1e-3 + TINY
+    least = before[STEPS, LONG] * _LEAST + TINY
     ratio = (now[STEPS, SHORT] + least) / (before[STEPS, LONG] + least)
     np.log(ratio, out=found[ROUGH])
