@@ -27,7 +27,7 @@ GOALS = {"standard": 68.0, "low false positive": 60.0}
 MICROSECONDS = 20.0
 OF_EACH, OF_EACH_QUICK = 40, 4
 MANY = (10_000, 100_000)
-PASSES, PASSES_QUICK, TAKES = 5, 2, 5
+PASSES, PASSES_QUICK, TAKES = 5, 3, 5
 
 
 def main() -> int:

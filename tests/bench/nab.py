@@ -92,7 +92,7 @@ def run(nab: Nab) -> Scored:
         times[: len(one.t), column] = np.round(one.t * 1e6)
         values[: len(one.v), column] = one.v
     live = (lengths > np.arange(shape[0])[:, None]).sum(axis=1).tolist()
-    scores, uncooled = np.zeros(shape), np.zeros(shape)
+    scores, uncooled = np.zeros(shape), np.zeros(shape, np.int64)
     detectors, slots = Detectors(STEP), np.arange(len(series))
     clock = [time.process_time()]
     for row, count in enumerate(live):
@@ -104,7 +104,7 @@ def run(nab: Nab) -> Scored:
     # Whatever is surprising has a shape.
     found, bare = (
         {one.name: table[: len(one.v), column] for column, one in enumerate(series)}
-        for table in (scores, np.minimum(uncooled, 1))
+        for table in (scores, (uncooled > 0).astype(np.float64))
     )
     return Scored(found, bare, np.diff(clock).tolist())
 

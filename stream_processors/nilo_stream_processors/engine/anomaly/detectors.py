@@ -36,8 +36,9 @@ _COOLING, _FADING = fixed(1.5), fixed(np.exp(-1 / 45))
 _LARGEST = fixed(1e36)
 _BASES_OF_SIDES = np.tile(BASES, 2)
 # A slow view is judged when its longer mean has been filled.
+_FILLED = fixed(1 / POINTS[LONG])
 _WARMING = np.full((2 * VIEWS, 1), 1 / WARM_UP)
-_WARMING[[SLOW, VIEWS + SLOW]] = 1 / POINTS[LONG]
+_WARMING[[SLOW, VIEWS + SLOW]] = _FILLED
 _NOTHING, _ONE, _TWICE, _WARMED_UP = fixed(0.0), fixed(1.0), fixed(2.0), fixed(1 / WARM_UP)
 # Of a Gaussian variable, the standard deviation over the mean deviation.
 _DEVIATION = fixed(np.sqrt(np.pi / 2))
@@ -108,7 +109,8 @@ class Detectors:
         learn(seasons, at, points[VALUES], span, _TWICE * limit[RESTS])
         surprises = surprise(rows, views, seen.take(BASES, axis=0), weight.take(BASES, axis=0))
         warming = weight >= _WARMED_UP
-        np.copyto(surprises, 0, where=weight.take(_BASES_OF_SIDES, axis=0) >= _WARMING)
+        if np.count_nonzero(weight >= _FILLED):
+            np.copyto(surprises, 0, where=weight.take(_BASES_OF_SIDES, axis=0) >= _WARMING)
         highest: Floats = np.maximum.reduce(surprises)
         relied = weight[RESTS] < at.known * _WARMED_UP
         np.copyto(away[VALUES], away[RESTS], where=relied)

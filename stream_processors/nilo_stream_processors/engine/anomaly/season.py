@@ -23,7 +23,7 @@ PARTS_OF_DAY, HOURS = 48, 169
 _WIDTH = PARTS_OF_DAY + HOURS
 _HOUR = 3_600_000_000
 HOUR, DAY, WEEK = fixed(_HOUR), fixed(24 * _HOUR), fixed(168 * _HOUR)
-_SHIFT, _PART = fixed(_HOUR // 2), fixed(24 * _HOUR // PARTS_OF_DAY)
+_MINUTE = fixed(_HOUR // 60)
 # So many days a series has no season; what days of the week have of their own is learned later.
 _KNOWN_AFTER = 2
 # Weights of a new day and of a new week, once there have been many.
@@ -33,8 +33,20 @@ _GAIN, _MOST = fixed(2.0), fixed(0.5)
 _PARTS_OF_HOUR = PARTS_OF_DAY / 24
 _PER_PART, _DAILY = fixed(_PARTS_OF_HOUR), fixed(_PARTS_OF_HOUR * _DAY_RATE)
 _WEEKLY, _FIRST_WEEK, _DAYS = fixed(_WEEK_RATE), fixed(7.0 - _KNOWN_AFTER), fixed(7.0)
-_KNOWN, _ONE, _NEXT, _FIRST_HOUR = fixed(_KNOWN_AFTER), fixed(1.0), fixed(1), fixed(PARTS_OF_DAY)
-_ROW = fixed(_WIDTH)
+_KNOWN, _ONE, _ROW = fixed(_KNOWN_AFTER), fixed(1.0), fixed(_WIDTH)
+
+
+def _week() -> tuple[Ints, Floats]:
+    """For each minute of the week, the part of the day and two hours, and their shares."""
+    minutes = np.arange(7 * 24 * 60)
+    part = minutes % (24 * 60) // (24 * 60 // PARTS_OF_DAY)
+    # The middle of the first hour is its place: before it the week's last one counts.
+    whole, rest = np.divmod((minutes - 30) % len(minutes), 60)
+    places = np.stack([part, PARTS_OF_DAY + whole, PARTS_OF_DAY + whole + 1])
+    return places, np.stack([np.ones(len(minutes)), 1 - rest / 60, rest / 60])
+
+
+_PLACES, _SHARES = _week()
 
 
 @dataclass
@@ -63,17 +75,10 @@ class Season:
 
 def season(rows: Rows, seasons: Profiles, slots: Ints, times: Ints) -> Season:
     """Look up what is usual at these times."""
-    hours = (times - _SHIFT) % WEEK / HOUR
-    whole = hours.astype(np.int64)
-    places = np.empty((3, len(slots)), np.int64)
-    np.floor_divide(times % DAY, _PART, out=places[0])
-    np.add(whole, _FIRST_HOUR, out=places[1])
-    np.add(places[1], _NEXT, out=places[2])
+    minutes = times % WEEK // _MINUTE
+    places = _PLACES.take(minutes, axis=1)
     places += slots * _ROW
-    shares = np.empty((3, len(slots)))
-    shares[0] = 1
-    np.subtract(hours, whole, out=shares[2])
-    np.subtract(_ONE, shares[2], out=shares[1])
+    shares = _SHARES.take(minutes, axis=1)
     held = seasons.reshape(-1).take(places).astype(np.float64)
     day, this, following = held * shares
     weekly = this + following

@@ -23,8 +23,9 @@ class Rows:
         cooling: what the last alarm still takes off a surprise.
         seen: points seen, and of them those that had a season to be compared with.
         past: the last point, of values and rests.
-        deviation: mean distance from the usual level, of both.
-        levels: moving means of the values, of what the season leaves of them and of the steps.
+        means: all moving means, which are these two:
+        levels: of the values, of what the season leaves of them and of the steps.
+        deviation: of the distances from the usual level, of values and rests.
         scale: moving mean of each view, without sign.
         floor, excess: of each view upwards and then of each downwards, the size that few points
             exceed, and by how much these exceed it in the mean.
@@ -33,8 +34,9 @@ class Rows:
     def __init__(self, block: Floats) -> None:
         """`block`: `WIDTH` rows, one column to a series."""
         self.first, self.last, self.origin, self.cooling = block[:4]
-        self.seen, self.past, self.deviation = block[4:6], block[6:8], block[8:10]
-        self.levels = block[10:_SCALE].reshape(3, LEVELS, -1)
+        self.seen, self.past, self.means = block[4:6], block[6:8], block[8:_SCALE]
+        self.levels = self.means[:-2].reshape(3, LEVELS, -1)
+        self.deviation = self.means[-2:]
         self.scale = block[_SCALE:_FLOOR]
         self.floor, self.excess = block[_FLOOR:_EXCESS], block[_EXCESS:]
 

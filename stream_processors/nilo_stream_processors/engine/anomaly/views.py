@@ -36,11 +36,15 @@ TINY = fixed(1e-200)
 # A part of the usual step that is nothing in itself.
 _LEAST = fixed(1e-3)
 # A point moves the usual level as if it were at most so many mean deviations away from it.
-_CLIP, _DEVIATION_RATE = fixed(3.0), fixed(0.01)
-_RATES = np.tile(1 / np.array(POINTS), 3)[:, None]
+_CLIP = fixed(3.0)
+# Weight of a new distance from the usual level, once there have been many.
+_DEVIATION_RATE = 0.01
 # Arrays of one shape are computed on much faster than those that must be stretched to each other.
-_THING = np.repeat([VALUES, RESTS, STEPS], LEVELS)
-_COUNTED = np.repeat([VALUES, RESTS, VALUES], LEVELS)
+# So all means of values, rests and steps, and the two mean distances, are moved by one operation.
+_THINGS = 5
+_THING = np.repeat(np.arange(_THINGS), [LEVELS, LEVELS, LEVELS, 1, 1])
+_COUNTED = np.array([VALUES, RESTS, VALUES, VALUES, RESTS])[_THING]
+_RATES = np.append(np.tile(1 / np.array(POINTS), 3), [_DEVIATION_RATE] * 2)[:, None]
 
 
 def look(
@@ -86,22 +90,19 @@ def _begin(rows: Rows, points: Floats, seen: Floats) -> None:
 
 def _move(rows: Rows, points: Floats, seen: Floats, weight: Floats, limit: Floats) -> Floats:
     """Move the means towards the points; returns how far these were from the usual level."""
-    away = points - rows.levels[:2, USUAL]
-    things = np.array((points[VALUES], points[RESTS], points[VALUES] - rows.past[VALUES]))
-    np.abs(things[STEPS], out=things[STEPS])
+    things = np.empty((_THINGS, points.shape[1]))
+    things[:STEPS] = points
+    np.subtract(points[VALUES], rows.past[VALUES], out=things[STEPS])
+    away = np.subtract(points, rows.levels[:2, USUAL])
+    things[STEPS + 1 :] = away
+    sizes = np.abs(things[STEPS:], out=things[STEPS:])
     error = things.take(_THING, axis=0)
-    means = rows.levels.reshape(error.shape)
-    error -= means
-    size = np.abs(away)
-    error[USUAL], error[LEVELS + USUAL] = np.copysign(np.minimum(size, limit), away)
+    error -= rows.means
+    error[USUAL], error[LEVELS + USUAL] = np.copysign(np.minimum(sizes[1:], limit), away)
     rate = np.maximum(_RATES, weight.take(_COUNTED, axis=0))
     rate *= seen.take(_COUNTED, axis=0)
     error *= rate
-    means += error
-    size -= rows.deviation
-    size *= np.maximum(weight, _DEVIATION_RATE)
-    size *= seen
-    rows.deviation += size
+    rows.means += error
     return away
 
 
