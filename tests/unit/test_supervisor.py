@@ -277,8 +277,10 @@ def test_a_taken_port_of_a_later_worker_is_told_before_anything_starts(
     with port_behind_a_free_one() as port:
         assert main(["process", "--workers", "2", "--metrics-port", str(port - 1)]) == 1
     told = capfd.readouterr().err
-    assert f"cannot serve /metrics at 127.0.0.1:{port} (Address already in use)" in told
-    assert told.count("\n") == 1
+    # Clients that earlier tests of this process have left behind write there when they like.
+    lines = [line for line in told.splitlines() if "rdkafka#" not in line]
+    assert len(lines) == 1
+    assert f"cannot serve /metrics at 127.0.0.1:{port} (Address already in use)" in lines[0]
 
 
 def test_workers_beyond_the_last_port_are_wrong_usage(capfd: pytest.CaptureFixture[str]) -> None:
