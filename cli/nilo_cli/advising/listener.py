@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
+from nilo_cli.rerun.asking import Asking
 from nilo_stream_processors.engine.arrays import Floats, Texts
 from nilo_stream_processors.engine.detect.closed import Closed
 from nilo_stream_processors.engine.detect.feed import Step
-from nilo_stream_processors.engine.detect.verdicts import Judge, Stored, Verdicts
+from nilo_stream_processors.engine.detect.verdicts import Verdicts
 
 _HOUR = 3_600_000_000
 
@@ -26,7 +26,7 @@ class Peak(NamedTuple):
 
 
 @dataclass
-class Listener:
+class Listener(Asking):
     """A judge in front of another one, which it asks.
 
     Args:
@@ -35,7 +35,6 @@ class Listener:
         sign: 1 where the rule looks for large values, -1 for small ones.
     """
 
-    judged_by: Judge
     needed: int
     sign: int
     keys: set[str] = field(default_factory=set)
@@ -45,10 +44,6 @@ class Listener:
     unit: str = ""
     hours: dict[int, Peak] = field(default_factory=dict)
     _recent: dict[str, list[float]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.labels = self.judged_by.labels
-        self.absent_is_clear = self.judged_by.absent_is_clear
 
     def judge(self, step: Step, others: Callable[[str], Closed]) -> Verdicts:
         """What the other one says."""
@@ -95,19 +90,3 @@ class Listener:
             if len(recent) == self.needed:
                 found[place] = min(recent)
         return found
-
-    def due(self) -> int | None:
-        """When the other one wants to look."""
-        return self.judged_by.due()
-
-    def forget(self, series: Texts) -> None:
-        """The other one forgets series."""
-        self.judged_by.forget(series)
-
-    def stored(self, *, all_of_it: bool) -> Stored:
-        """What the other one keeps."""
-        return self.judged_by.stored(all_of_it=all_of_it)
-
-    def restore(self, batch: pa.RecordBatch) -> None:
-        """Put it back."""
-        self.judged_by.restore(batch)

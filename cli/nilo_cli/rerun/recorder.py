@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow as pa
 
-from nilo_stream_processors.engine.arrays import Ints, Texts
+from nilo_cli.rerun.asking import Asking
+from nilo_stream_processors.engine.arrays import Ints
 from nilo_stream_processors.engine.detect.closed import Closed
 from nilo_stream_processors.engine.detect.drift import Drift
 from nilo_stream_processors.engine.detect.feed import Step
 from nilo_stream_processors.engine.detect.life import Verdict
-from nilo_stream_processors.engine.detect.verdicts import Facts, Judge, Stored, Verdicts
+from nilo_stream_processors.engine.detect.verdicts import Facts, Verdicts
 from nilo_stream_processors.engine.grouped import projected
 
 KEPT = 60  # looks, the newest
@@ -40,7 +40,7 @@ class Look:
 
 
 @dataclass
-class Recorder:
+class Recorder(Asking):
     """A judge in front of another one, which it asks; it keeps the last looks at one series.
 
     Args:
@@ -50,15 +50,10 @@ class Recorder:
         since: windows that end before are not noted; microseconds since 1970.
     """
 
-    judged_by: Judge
     dimensions: list[str]
     key: str
     since: int = 0
     looks: deque[Look] = field(default_factory=lambda: deque(maxlen=KEPT))
-
-    def __post_init__(self) -> None:
-        self.labels = self.judged_by.labels
-        self.absent_is_clear = self.judged_by.absent_is_clear
 
     def judge(self, step: Step, others: Callable[[str], Closed]) -> Verdicts:
         """What the other one says."""
@@ -82,19 +77,3 @@ class Recorder:
 
     def _rows(self, step: Step) -> Ints:
         return np.flatnonzero(projected(step.rows.series, self.dimensions, self.labels) == self.key)
-
-    def due(self) -> int | None:
-        """When the other one wants to look."""
-        return self.judged_by.due()
-
-    def forget(self, series: Texts) -> None:
-        """The other one forgets series."""
-        self.judged_by.forget(series)
-
-    def stored(self, *, all_of_it: bool) -> Stored:
-        """What the other one keeps."""
-        return self.judged_by.stored(all_of_it=all_of_it)
-
-    def restore(self, batch: pa.RecordBatch) -> None:
-        """Put it back."""
-        self.judged_by.restore(batch)
