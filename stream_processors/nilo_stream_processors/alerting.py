@@ -26,31 +26,39 @@ from nilo_stream_processors.outbox import Outbox
 from nilo_stream_processors.samples import Samples
 
 _OUTGOING = "outgoing"
+_SAID = pa.schema({"alert": pa.string(), "forgotten": pa.string()})
 
 
 @dataclass
 class Outgoing:
-    """What a generation says: transitions, and the fingerprints that are forgotten."""
+    """What a generation says, in order: transitions, and fingerprints of alerts forgotten."""
 
-    alerts: list[Alert] = field(default_factory=list)
-    forgotten: list[str] = field(default_factory=list)
+    said: list[Alert | str] = field(default_factory=list)
 
     def stored(self) -> Iterator[Named]:
         """It as a part of the state: the worker may die before it is published."""
-        told = [alert.model_dump_json() for alert in self.alerts]
-        if told:
-            yield f"{_OUTGOING}|alerts", pa.RecordBatch.from_pydict({"alert": told})
-        if self.forgotten:
-            gone = pa.RecordBatch.from_pydict({"fingerprint": self.forgotten})
-            yield f"{_OUTGOING}|forgotten", gone
+        if not self.said:
+            return
+        rows = [
+            {"forgotten": each} if isinstance(each, str) else {"alert": each.model_dump_json()}
+            for each in self.said
+        ]
+        yield _OUTGOING, pa.RecordBatch.from_pylist(rows, schema=_SAID)
 
-    def restore(self, name: str, batch: pa.RecordBatch) -> None:
+    def restore(self, batch: pa.RecordBatch) -> None:
         """Put back what was stored."""
-        if name.endswith("|alerts"):
-            told = batch["alert"].to_pylist()
-            self.alerts += [Alert.model_validate_json(text) for text in told]
-        else:
-            self.forgotten += batch["fingerprint"].to_pylist()
+        for row in batch.to_pylist():
+            text, forgotten = row["alert"], row["forgotten"]
+            self.said.append(forgotten if text is None else Alert.model_validate_json(text))
+
+    def alerts(self) -> list[Alert]:
+        """The transitions alone."""
+        return [each for each in self.said if isinstance(each, Alert)]
+
+    def replace(self, alerts: Iterable[Alert]) -> None:
+        """Put these in the places of the transitions."""
+        rest = iter(alerts)
+        self.said = [next(rest) if isinstance(each, Alert) else each for each in self.said]
 
 
 class Alerting:
@@ -99,7 +107,9 @@ class Alerting:
         alerts = [
             alert for topic in detection.topics for alert in detection.advance(topic, clocks[topic])
         ]
-        self._outgoing[partition] = Outgoing(alerts, detection.take_forgotten())
+        # After a recovery it still holds what the last worker may not have published.
+        outgoing = self._outgoing.setdefault(partition, Outgoing())
+        outgoing.said += [*alerts, *detection.take_forgotten()]
         self._counters.alerts(alerts)
         self._counters.capped_alerts(detection.take_capped())
 
@@ -121,26 +131,28 @@ class Alerting:
         detection.begin_restore(header)
         for batch, last in parts:
             for name, each in unpacked(batch):
-                if not name.startswith(_OUTGOING):
+                if name != _OUTGOING:
                     detection.restore(name, each)
                 elif last:
-                    outgoing.restore(name, each)
+                    outgoing.restore(each)
         self._outgoing[partition] = outgoing
 
     def add_samples(self) -> None:
         """Look up ids of events that show what alerts are about; takes a second or two at most."""
         for outgoing in self._outgoing.values():
-            outgoing.alerts = self._samples.added(outgoing.alerts)
+            outgoing.replace(self._samples.added(outgoing.alerts()))
 
     def publish(self) -> None:
         """Send the transitions, and to the compacted topic what the alerts are now."""
         for outgoing in self._outgoing.values():
-            schema_id = self._registry.schema_id(Alert) if outgoing.alerts else 0
-            sent = [
-                (alert.fingerprint.encode(), encode(alert, schema_id)) for alert in outgoing.alerts
+            alerts = outgoing.alerts()
+            schema_id = self._registry.schema_id(Alert) if alerts else 0
+            encoded = [(alert.fingerprint.encode(), encode(alert, schema_id)) for alert in alerts]
+            self._outbox.send_all(self._topic, encoded)
+            rest = iter(encoded)
+            states = [
+                next(rest) if isinstance(each, Alert) else (each.encode(), None)
+                for each in outgoing.said
             ]
-            self._outbox.send_all(self._topic, sent)
-            self._outbox.send_all(self._state_topic, sent)
-            for fingerprint in outgoing.forgotten:
-                self._outbox.send(self._state_topic, fingerprint.encode(), None)
+            self._outbox.send_all(self._state_topic, states)
         self._outgoing.clear()

@@ -88,7 +88,7 @@ class Outbox:
         self._hand_over(topic, value, key, partition, headers=headers, fenced=fenced)
         self._handed += 1
 
-    def send_all(self, topic: str, messages: Iterable[tuple[bytes, bytes]]) -> None:
+    def send_all(self, topic: str, messages: Iterable[tuple[bytes, bytes | None]]) -> None:
         """Hand over many fenced messages, as key and value; the key decides where to.
 
         Raises:
