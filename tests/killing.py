@@ -9,23 +9,23 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 READY = "go"
+LONGER = 4 / 3
 
 
 def killed_until_done(
     arguments: Sequence[str],
     environment: Mapping[str, str] | None = None,
     *,
-    least: float = 0,
-    spread: float,
-    later: float,
+    least: float,
     ready: bool = False,
 ) -> Iterator[str]:
     """Start Python with these arguments, and SIGKILL it at a random moment, later each time.
 
+    The time that a start has grows by a third with each kill, so their number hardly depends on how
+    fast the machine is; the moment lies anywhere in that third.
+
     Args:
         least: seconds that the first start lives at least.
-        spread: seconds that a start may live on beyond the least.
-        later: seconds by which the least grows with each kill.
         ready: the time runs from its line `READY` on, and not from its start.
 
     Yields:
@@ -43,7 +43,7 @@ def killed_until_done(
                 assert child.stdout is not None
                 assert child.stdout.readline() == f"{READY}\n"
             try:
-                child.communicate(timeout=least + later * kills + moments.uniform(0, spread))
+                child.communicate(timeout=least * LONGER ** (kills + moments.random()))
                 code = child.returncode
             except subprocess.TimeoutExpired:
                 child.kill()

@@ -229,7 +229,7 @@ def test_runs_that_are_killed_are_finished_by_the_next_and_the_ledger_stays_clea
 ) -> None:
     nilo(landed, "tiers", "run", "--yes", "--topic", LLM)
     words = ["-m", "nilo_cli", "erase", "--yes", "--no-scan", "--subject", THEIRS]
-    for told_by in killed_until_done(words, landed.environment(), least=0.4, spread=0.4, later=0.5):
+    for told_by in killed_until_done(words, landed.environment(), least=1.0):
         assert audited(landed)[0], told_by
 
     assert audited(landed) == (True, {"postgres": 8, "sqlite": 16, "parquet": 16})

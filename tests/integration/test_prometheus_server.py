@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -69,10 +70,10 @@ def prometheus(target: str, folder: Path) -> Iterator[str]:
 def asked(url: str, query: str) -> list[dict[str, Any]]:
     """The answer to a query; empty while the server is not there yet."""
     try:
-        body = get(f"{url}/api/v1/query?query={quote(query)}")[1]
+        status, body = get(f"{url}/api/v1/query?query={quote(query)}")
     except OSError:
         return []
-    return list(json.loads(body)["data"]["result"])
+    return list(json.loads(body)["data"]["result"]) if status == HTTPStatus.OK else []
 
 
 def number(url: str, query: str) -> float:

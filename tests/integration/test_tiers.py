@@ -180,7 +180,7 @@ def test_a_run_that_ends_before_the_rows_are_dropped_is_finished_by_the_next(
 
 def test_a_run_that_is_killed_at_random_moments_leaves_a_clean_ledger(landed: Settings) -> None:
     words = ["-m", "nilo_cli", "tiers", "run", "--yes", "--topic", LLM]
-    for told_by in killed_until_done(words, landed.environment(), least=0.4, spread=0.4, later=0.4):
+    for told_by in killed_until_done(words, landed.environment(), least=1.0):
         assert audited(landed, "--checksums")[0] == 0, told_by
 
     assert (count_postgres(landed, LLM), count_parquet(landed, LLM)) == (16, 24)

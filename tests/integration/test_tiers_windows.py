@@ -280,9 +280,7 @@ def test_runs_that_are_killed_at_random_moments_leave_a_clean_ledger(settings: S
         publish(settings, windows)
         wait_rows(settings, len(windows), len(windows))
     words = ["-m", "nilo_cli", "tiers", "run", "--yes", "--topic", WINDOWS]
-    for told_by in killed_until_done(
-        words, settings.environment(), least=0.5, spread=0.6, later=0.7
-    ):
+    for told_by in killed_until_done(words, settings.environment(), least=1.0):
         assert clean(audited(settings)), f"windows of {seed}; {told_by}"
 
     wanted = keys(staying(windows, today()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -20,7 +21,7 @@ from nilo_schemas.contracts import contract, records
 from nilo_schemas.framing import frame
 from nilo_schemas.record import Part, Record, inner_type, plain_type
 
-SHORT = settings(max_examples=50)
+SHORT = settings(max_examples=30)
 
 text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 names = text.filter(bool)
@@ -118,6 +119,7 @@ def of(model: type[Part]) -> st.SearchStrategy[Any]:
     return (
         st.fixed_dictionaries(made, optional=optional)
         .map(_decided_in_time)
+        .map(_compiling)
         .map(model.model_validate)
     )
 
@@ -148,6 +150,13 @@ def _decided_in_time(values: dict[str, Any]) -> dict[str, Any]:
         return values | dict(
             zip(("decision_time", "label_cutoff_time"), sorted((decided, cutoff)), strict=True)
         )
+    return values
+
+
+def _compiling(values: dict[str, Any]) -> dict[str, Any]:
+    """What is to be a regular expression is one."""
+    if values.get("is_regex"):
+        return values | {"value": re.escape(values["value"])}
     return values
 
 

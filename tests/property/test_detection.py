@@ -85,7 +85,7 @@ def reference(means: list[float | None]) -> list[tuple[float, str]]:
 
 
 @given(MEANS)
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_a_threshold_is_as_the_reference_says(means: list[tuple[float | None, ...]]) -> None:
     stage = Detecting(catalogue(ALL_KINDS[0]))
     alerts = stage.feed(windows_of(means), until=len(means)) if windows_of(means) else []
@@ -133,7 +133,7 @@ def plain(alerts: list[Alert]) -> list[dict[str, Any]]:
     st.sets(st.integers(0, 9)),
     st.sets(st.integers(0, 9)),
 )
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_cuts_commits_and_kills_change_no_alert(
     means: list[tuple[float | None, ...]], cuts: set[int], kills: set[int], whole: set[int]
 ) -> None:

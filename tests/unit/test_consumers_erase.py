@@ -149,7 +149,7 @@ def test_runs_that_are_killed_lose_nothing_of_others_and_the_last_ends_it(
     moved(settings)
     write_sqlite(settings, rows_of(200, OLD, 0, 0))
     words = ["-c", _RUN, str(settings.home), THEIRS]
-    for told_by in killed_until_done(words, spread=0.1, later=0.1, ready=True):
+    for told_by in killed_until_done(words, least=0.05, ready=True):
         assert without_gaps(settings), told_by
         assert set(OTHERS) <= {*in_lake(settings), *in_archive(settings)}, told_by
 

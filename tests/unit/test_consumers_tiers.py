@@ -116,7 +116,7 @@ def test_runs_that_are_killed_lose_nothing_and_double_nothing(settings: Settings
         write(settings, rows)
         sent += [(row["kafka_partition"], row["kafka_offset"]) for row in rows]
     words = ["-c", _RUN, str(settings.home), str(TODAY)]
-    for told_by in killed_until_done(words, spread=0.3, later=0.3, ready=True):
+    for told_by in killed_until_done(words, least=0.1, ready=True):
         found = set(in_lake(settings)) | set(in_archive(settings))
         assert found == set(sent), told_by
         assert len(in_archive(settings)) == len(set(in_archive(settings))), told_by
