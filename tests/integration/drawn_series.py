@@ -20,6 +20,33 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 LETTERS = {state.value: letter for letter, state in STATES.items()}
 KILL = "!"
 SUBJECTS = 17  # so many reach every partition
+# OwnSlow looks at all models, OwnSilent at the one that is called mute.
+CATALOGUE = """
+metrics:
+  own.duration:
+    description: Calls of {model}
+    owner: o
+    event: events.llm
+    value: duration
+    unit: seconds
+    dimensions: [model]
+    windows: [1m]
+    rollups: []
+    aggregates: [count, mean]
+    alerts:
+      - {name: OwnSlow, when: mean > 2s, for: 2 windows, severity: warning}
+  own.mute:
+    description: Calls of one model
+    owner: o
+    event: events.llm
+    where: {model: mute}
+    dimensions: [model]
+    windows: [1m]
+    rollups: []
+    aggregates: [count]
+    alerts:
+      - {name: OwnSilent, no_data: 3m, severity: critical}
+"""
 
 
 class Drawn(NamedTuple):

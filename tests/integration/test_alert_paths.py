@@ -17,39 +17,14 @@ from nilo_producers import Producer
 from nilo_schemas.alerts import Alert
 from nilo_schemas.settings import Settings
 from tests.alerts import published
-from tests.integration.drawn_series import LETTERS, Drawn, beats, calls, transitions
+from tests.integration.drawn_series import CATALOGUE, LETTERS, Drawn, beats, calls, transitions
 from tests.integration.hook import Got, Hook, hook
 from tests.integration.notifying import notified, with_receivers
 from tests.integration.programs import free_port, healthy, running, wait_for
 
 pytestmark = pytest.mark.integration
-CATALOGUE = """
-metrics:
-  own.duration:
-    description: Calls of {model}
-    owner: o
-    event: events.llm
-    value: duration
-    unit: seconds
-    dimensions: [model]
-    windows: [1m]
-    rollups: []
-    aggregates: [count, mean]
-    alerts:
-      - {name: OwnSlow, when: mean > 2s, for: 2 windows, severity: warning}
-  own.mute:
-    description: Calls of one model
-    owner: o
-    event: events.llm
-    where: {model: mute}
-    dimensions: [model]
-    windows: [1m]
-    rollups: []
-    aggregates: [count]
-    alerts:
-      - {name: OwnSilent, no_data: 3m, severity: critical}
-"""
-# Who asks for calm has a group interval of an hour, which is over at !.
+# Who asks for calm has a group interval of an hour; it is over at !, as the notifier that starts
+# then has one of a second.
 SERIES = {
     # It rises six times. The third time within 30 windows it is held, until 10 are quiet.
     # Calm: it fires, and when the hour is over it still does; the end is told.
