@@ -54,13 +54,19 @@ def _embedded(home: Path) -> Iterator[Settings]:
 @pytest.fixture
 def own(stack: Settings, tmp_path: Path) -> Iterator[Settings]:
     """Settings of this test alone: own prefix, without topics yet, own schema, own lake."""
+    with _own(stack, tmp_path) as mine:
+        yield mine
+
+
+@contextlib.contextmanager
+def _own(stack: Settings, folder: Path) -> Iterator[Settings]:
     own = uuid.uuid4().hex[:8]
     mine = stack.model_copy(
         update={
             "topic_prefix": f"t{own}.",
             "database_schema": f"t{own}",
-            "lake": str(tmp_path / "lake"),
-            "sqlite_file": tmp_path / "nilo.db",
+            "lake": str(folder / "lake"),
+            "sqlite_file": folder / "nilo.db",
             # Events that a test did not emit would spoil its counts.
             "report_every": 0.0,
             # The lake writes as soon as PostgreSQL does: tests need not wait for more rows.
@@ -78,14 +84,28 @@ def own(stack: Settings, tmp_path: Path) -> Iterator[Settings]:
 @pytest.fixture
 def topics(own: Settings) -> None:
     """The topics and contracts of this test."""
-    list(create_topics(own))
-    list(Registry(own).register_all())
+    _create(own)
+
+
+def _create(settings: Settings) -> None:
+    list(create_topics(settings))
+    list(Registry(settings).register_all())
 
 
 @pytest.fixture
 def settings(own: Settings, topics: None) -> Settings:
     """Settings of this test alone: own prefix with topics and contracts, own schema, own lake."""
     return own
+
+
+@pytest.fixture(scope="module")
+def module_settings(
+    stack: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Settings]:
+    """As `settings`, for all tests of a module: of what is played once and takes long."""
+    with _own(stack, tmp_path_factory.mktemp("module")) as mine:
+        _create(mine)
+        yield mine
 
 
 @pytest.fixture
@@ -97,8 +117,7 @@ def own_stack(tmp_path: Path) -> Iterator[Settings]:
     up(load_settings({"home": home}, env={}))
     try:
         settings = load_settings({"home": home}, env={})
-        list(create_topics(settings))
-        list(Registry(settings).register_all())
+        _create(settings)
         yield settings
     finally:
         down(load_settings({"home": home}, env={}), delete=True)
