@@ -148,27 +148,6 @@ def test_events_become_alerts_whoever_dies_meanwhile_and_each_says_where_it_come
     assert newest["OwnSlowb"].summary == "b is slow"
 
 
-def test_a_worker_that_joins_and_one_that_leaves_change_no_alert(
-    ruled: Settings, tmp_path: Path
-) -> None:
-    ports = [free_port(row=2), free_port(row=2)]
-    words = [("process", "--metrics-port", port) for port in ports]
-    with running(ruled, *words[0], log=tmp_path / "first.log") as first:
-        wait_for("first worker", lambda: healthy(ports[0]))
-        emit(ruled, calls(0, 115))
-        wait_for("first alerts", lambda: len(story(published(ruled))) >= 3)
-        with running(ruled, *words[1], log=tmp_path / "second.log"):
-            wait_for("second worker", lambda: healthy(ports[1]))
-            emit(ruled, calls(115, 230))
-            wait_for("more alerts", lambda: len(story(published(ruled))) >= 5)
-            first.terminate()
-            first.wait()
-            emit(ruled, calls(230, 300))
-            wait_for("all alerts", lambda: len(story(published(ruled))) >= len(EXPECTED))
-
-    assert story(published(ruled)) == EXPECTED
-
-
 def _events(settings: Settings) -> dict[str, LlmEvent]:
     schema = Registry(settings).schema
     found = (decode(each.value(), LlmEvent, schema) for each in read_topic(settings, "events.llm"))
