@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from nilo_deploy import ports
 from nilo_schemas.settings import Settings
+from tests.integration.forked import nilo_forked
 
 SHARED = Path(__file__).parents[3] / "shared"
 LOG_LINES = 80
@@ -25,15 +26,7 @@ T = TypeVar("T")
 
 def nilo(settings: Settings, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """Run `nilo …` to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "nilo_cli", *words],
-        env=os.environ | settings.environment(),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    return nilo_forked(words, os.environ | settings.environment(), timeout=timeout)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from nilo_schemas.clients import kafka_config
 from nilo_schemas.results import STATE_TOPICS
 from nilo_schemas.settings import Settings
 from tests.integration.conftest import EXTERNAL
+from tests.integration.forked import nilo_forked
 from tests.integration.programs import healthy, wait_for
 
 pytestmark = pytest.mark.integration
@@ -49,15 +50,7 @@ class Nilo:
     def __call__(
         self, *arguments: str, code: int = 0, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            self.command(arguments),
-            env=self.environment,
-            input=stdin or "",
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
+        done = nilo_forked(arguments, self.environment, stdin=stdin or "", timeout=LIMIT)
         assert done.returncode == code, done.stderr + done.stdout
         return done
 
