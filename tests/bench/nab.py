@@ -82,9 +82,13 @@ def _module(script: Path) -> Any:
     return module
 
 
-def run(nab: Nab) -> Scored:
-    """One pass over all files, the next point of each at a time."""
-    series = sorted(nab.corpus.values(), key=lambda one: -len(one.v))
+def run(nab: Nab, copies: int = 1) -> Scored:
+    """One pass over all files, the next point of each at a time.
+
+    Args:
+        copies: of each file; a worker seldom has as few series as there are files.
+    """
+    series = sorted(list(nab.corpus.values()) * copies, key=lambda one: -len(one.v))
     lengths = np.array([len(one.v) for one in series])
     shape = int(lengths[0]), len(series)
     times, values = np.zeros(shape, np.int64), np.zeros(shape)

@@ -87,8 +87,8 @@ def test_one_at_a_time_is_all_at_once_to_the_bit() -> None:
 
 
 def test_what_is_restored_elsewhere_goes_on_as_if_never_stopped() -> None:
-    values = noise(5 * DAY, 3) + daily(5 * DAY, 4)
-    stays, half = Detectors(STEP), 3 * DAY
+    values = noise(9 * DAY, 3) + daily(9 * DAY, 4)
+    stays, half = Detectors(STEP), 8 * DAY
     for _ in fed(stays, values[:half]):
         pass
     moved, slots = Detectors(STEP), np.array([700, 2, 41])

@@ -8,8 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from nilo_schemas.errors import NiloError
+from nilo_stream_processors.engine.anomaly import shifts
 from nilo_stream_processors.engine.anomaly.fixed import fixed
 from nilo_stream_processors.engine.anomaly.kinds import kinds
+from nilo_stream_processors.engine.anomaly.reliance import deseasoned
 from nilo_stream_processors.engine.anomaly.season import HOUR, Season, learn, season
 from nilo_stream_processors.engine.anomaly.state import Rows, State
 from nilo_stream_processors.engine.anomaly.tails import FIRST_EXCESS, surprise
@@ -40,8 +42,6 @@ _FILLED = fixed(1 / POINTS[LONG])
 _WARMING = np.full((2 * VIEWS, 1), 1 / WARM_UP)
 _WARMING[[SLOW, VIEWS + SLOW]] = _FILLED
 _NOTHING, _ONE, _TWICE, _WARMED_UP = fixed(0.0), fixed(1.0), fixed(2.0), fixed(1 / WARM_UP)
-# Of a Gaussian variable, the standard deviation over the mean deviation.
-_DEVIATION = fixed(np.sqrt(np.pi / 2))
 
 
 class ValueRefusedError(NiloError):
@@ -104,14 +104,27 @@ class Detectors:
         seen[VALUES], seen[RESTS] = 1, at.known
         weight = _ONE / (rows.seen + _ONE)
         spread, before, limit = rows.deviation.copy(), rows.past.copy(), limits(rows)
+        left = deseasoned(rows, points, at.known, weight[RESTS], limit[RESTS])
+        shifted = shifts.look(rows, left, at.known, at.spread, at.days)
         views, away = look(rows, points, seen, weight, limit)
         rows.seen += seen
-        learn(seasons, at, points[VALUES], span, _TWICE * limit[RESTS])
+        learn(
+            seasons,
+            at,
+            points[VALUES],
+            shifted.size,
+            span,
+            usual=shifted.usual,
+            calm=shifted.calm,
+            limit=_TWICE * limit[RESTS],
+        )
         surprises = surprise(rows, views, seen.take(BASES, axis=0), weight.take(BASES, axis=0))
         warming = weight >= _WARMED_UP
         if np.count_nonzero(weight >= _FILLED):
             np.copyto(surprises, 0, where=weight.take(_BASES_OF_SIDES, axis=0) >= _WARMING)
-        highest: Floats = np.maximum.reduce(surprises)
+        highest: Floats = np.maximum(
+            np.maximum.reduce(surprises), np.maximum.reduce(shifted.surprises)
+        )
         relied = weight[RESTS] < at.known * _WARMED_UP
         np.copyto(away[VALUES], away[RESTS], where=relied)
         np.copyto(spread[VALUES], spread[RESTS], where=relied)
@@ -120,8 +133,10 @@ class Detectors:
             ready=~warming[VALUES],
             seen=rows.seen[VALUES].astype(np.int64),
             expected=values - away[VALUES],
-            spread=_DEVIATION * spread[VALUES],
-            shape=kinds(rows, points, before, surprises, highest >= _HALF),
+            spread=shifts.DEVIATION * spread[VALUES],
+            shape=kinds(
+                rows, np.array((before, points)), surprises, shifted.surprises, highest >= _HALF
+            ),
         )
 
     def _begin(self, rows: Rows, times: Ints, values: Floats) -> Floats:
@@ -132,6 +147,7 @@ class Detectors:
             np.copyto(rows.last, times - HOUR, where=new)
             np.copyto(rows.origin, values, where=new)
             np.copyto(rows.excess, FIRST_EXCESS, where=new)
+            np.copyto(rows.sizes, shifts.FIRST_SIZES, where=new)
         span = np.maximum(times - rows.last, self._step)
         np.minimum(span, HOUR, out=span)
         rows.last[:] = times

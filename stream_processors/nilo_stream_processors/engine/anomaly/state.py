@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from nilo_stream_processors.engine.anomaly.season import HOURS, PARTS_OF_DAY, Profiles
+from nilo_stream_processors.engine.anomaly.season import PARTS_OF_DAY, PLACES, Profiles
+from nilo_stream_processors.engine.anomaly.shifts import SUMS
 from nilo_stream_processors.engine.anomaly.views import LEVELS, VIEWS
 from nilo_stream_processors.engine.arrays import Floats, Ints
 
@@ -29,6 +30,13 @@ class Rows:
         scale: moving mean of each view, without sign.
         floor, excess: of each view upwards and then of each downwards, the size that few points
             exceed, and by how much these exceed it in the mean.
+        agreed: means of what the season says times what the values do, and of its square.
+        sums, sizes: the sums for small shifts, and how large each is in the mean when it is not 0.
+        products: means of the product of a point and the one before, and of its square, in
+            deviations from the quick level.
+        away: for how many points there has been a sum for steps, and one for drifts.
+        level, points, before: the quick level, the points that it has seen, and the last one in
+            deviations.
     """
 
     def __init__(self, block: Floats) -> None:
@@ -38,13 +46,23 @@ class Rows:
         self.levels = self.means[:-2].reshape(3, LEVELS, -1)
         self.deviation = self.means[-2:]
         self.scale = block[_SCALE:_FLOOR]
-        self.floor, self.excess = block[_FLOOR:_EXCESS], block[_EXCESS:]
+        self.floor, self.excess = block[_FLOOR:_EXCESS], block[_EXCESS:_AGREED]
+        self.agreed, self.sums = block[_AGREED:_SUMS], block[_SUMS:_SIZES]
+        self.sizes, self.products = block[_SIZES:_PRODUCTS], block[_PRODUCTS:_AWAY]
+        self.away = block[_AWAY:_LEVEL]
+        self.level, self.points, self.before = block[_LEVEL:]
 
 
 _SCALE = 10 + 3 * LEVELS
 _FLOOR = _SCALE + VIEWS
 _EXCESS = _FLOOR + 2 * VIEWS
-WIDTH = _EXCESS + 2 * VIEWS
+_AGREED = _EXCESS + 2 * VIEWS
+_SUMS = _AGREED + 2
+_SIZES = _SUMS + SUMS
+_PRODUCTS = _SIZES + SUMS
+_AWAY = _PRODUCTS + 2
+_LEVEL = _AWAY + 2
+WIDTH = _LEVEL + 3
 
 
 class State:
@@ -84,9 +102,7 @@ class State:
         return pa.record_batch(
             {
                 "numbers": pa.FixedSizeListArray.from_arrays(pa.array(numbers), WIDTH),
-                "seasons": pa.FixedSizeListArray.from_arrays(
-                    pa.array(seasons), PARTS_OF_DAY + HOURS
-                ),
+                "seasons": pa.FixedSizeListArray.from_arrays(pa.array(seasons), PLACES),
             }
         )
 
@@ -94,12 +110,12 @@ class State:
         """Put stored rows into these slots."""
         self.reach(slots)
         self.numbers[slots] = _table(batch["numbers"], WIDTH)
-        self.seasons[slots] = _table(batch["seasons"], PARTS_OF_DAY + HOURS)
+        self.seasons[slots] = _table(batch["seasons"], PLACES)
 
 
 def _unknown(count: int) -> Profiles:
-    """Seasons of which nothing is known: no quarter of the day, no difference by the week."""
-    seasons = np.zeros((count, PARTS_OF_DAY + HOURS), np.float32)
+    """Seasons of which nothing is known: no part of the day, no difference by the week or hour."""
+    seasons = np.zeros((count, PLACES), np.float32)
     seasons[:, :PARTS_OF_DAY] = np.nan
     return seasons
 

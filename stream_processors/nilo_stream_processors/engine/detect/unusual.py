@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from nilo_stream_processors.engine.arrays import Bools, Floats, Ints, Texts
 from nilo_stream_processors.engine.detect.closed import ZERO_WHEN_ABSENT, Closed
 from nilo_stream_processors.engine.detect.feed import Feed, Step
 from nilo_stream_processors.engine.detect.keyed import Keyed
+from nilo_stream_processors.engine.detect.scales import Scale, scale_of
 from nilo_stream_processors.engine.detect.threshold import unit_of
 from nilo_stream_processors.engine.detect.verdicts import Facts, Stored, Verdicts, number
 from nilo_stream_processors.engine.detect.wording import told
@@ -41,6 +43,7 @@ class Anomaly:
         self._aggregate, self._least = rule.anomaly or "", rule.min_count
         self._unit, self._signs = unit_of(self._aggregate, metric), _SIGNS[rule.direction]
         self._fills = self._aggregate in ZERO_WHEN_ABSENT
+        self._scale = scale_of(self._aggregate)
         self.absent_is_clear = False
         self._detectors = Detectors(feed.hop)
         self._dirty: set[int] = set()
@@ -51,7 +54,7 @@ class Anomaly:
         """Score the windows; of a count, a series without a window has 0."""
         slots, values, rows = self._points(step)
         starts = np.full(len(slots), step.end - self._feed.length)
-        found = self._detectors.take(slots, starts, values)
+        found = _unscaled(self._detectors.take(slots, starts, self._scale.to(values)), self._scale)
         self._dirty.update(slots.tolist())
         keys = self._feed.texts(slots)
         breach = found.ready & (found.score >= THRESHOLD)
@@ -164,6 +167,12 @@ class Anomaly:
             return
         slots = self._feed.slots_of(np.asarray(batch["series"].to_pylist(), np.object_))
         self._detectors.restore(slots, batch.drop_columns(["series"]))
+
+
+def _unscaled(found: Judged, scale: Scale) -> Judged:
+    """What was expected, and how far from it values usually lie, in units of the values."""
+    low, high = (scale.back(found.expected + side * found.spread) for side in (-1, 1))
+    return replace(found, expected=scale.back(found.expected), spread=(high - low) / 2)
 
 
 def _told(found: Judged, place: int, start: int) -> dict[str, Any]:
