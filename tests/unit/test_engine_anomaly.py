@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from nilo_schemas.errors import NiloError
@@ -97,6 +98,17 @@ def test_what_is_restored_elsewhere_goes_on_as_if_never_stopped() -> None:
         times = np.full(3, BEGIN + (half + row) * STEP)
         assert same(judged, moved.take(slots, times, values[half + row]), slice(None))
     assert content(moved, slots) == content(stays, np.arange(3))
+
+
+def test_the_state_of_another_version_is_none() -> None:
+    used, heir, values = Detectors(STEP), Detectors(STEP), noise(2 * WARM_UP)
+    for _ in fed(used, values):
+        pass
+    stored = used.stored(ONE)
+    older = stored.set_column(0, "numbers", pa.array([[1.0] * 45], pa.list_(pa.float64(), 45)))
+    heir.restore(ONE, older)
+    for left, right in zip(fed(heir, values), fed(Detectors(STEP), values), strict=True):
+        assert same(left, right, slice(None))
 
 
 def test_a_slot_that_was_forgotten_begins_anew() -> None:

@@ -13,7 +13,7 @@ from nilo_stream_processors.engine.anomaly.fixed import fixed
 from nilo_stream_processors.engine.anomaly.kinds import kinds
 from nilo_stream_processors.engine.anomaly.reliance import deseasoned
 from nilo_stream_processors.engine.anomaly.season import HOUR, Season, learn, season
-from nilo_stream_processors.engine.anomaly.state import Rows, State
+from nilo_stream_processors.engine.anomaly.state import STORED, Rows, State
 from nilo_stream_processors.engine.anomaly.tails import FIRST_EXCESS, surprise
 from nilo_stream_processors.engine.anomaly.views import (
     BASES,
@@ -163,8 +163,9 @@ class Detectors:
         return self._state.stored(slots)
 
     def restore(self, slots: Ints, batch: pa.RecordBatch) -> None:
-        """Put stored state into these slots."""
-        self._state.restore(slots, batch)
+        """Put stored state into these slots; that of another version is none: they begin anew."""
+        if batch.schema.equals(STORED):
+            self._state.restore(slots, batch)
 
 
 def _points(rows: Rows, at: Season, values: Floats) -> Floats:

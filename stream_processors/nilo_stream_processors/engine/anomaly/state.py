@@ -65,6 +65,11 @@ _LEVEL = _AWAY + 2
 WIDTH = _LEVEL + 3
 
 
+STORED = pa.schema(
+    {"numbers": pa.list_(pa.float64(), WIDTH), "seasons": pa.list_(pa.float32(), PLACES)}
+)
+
+
 class State:
     """Numbers and seasons of all series by slot; the arrays grow with the slots."""
 
@@ -98,12 +103,15 @@ class State:
     def stored(self, slots: Ints) -> pa.RecordBatch:
         """The state of these slots, a row each, to the last bit."""
         self.reach(slots)
-        numbers, seasons = self.numbers[slots].reshape(-1), self.seasons[slots].reshape(-1)
+        flat = {"numbers": self.numbers[slots], "seasons": self.seasons[slots]}
         return pa.record_batch(
-            {
-                "numbers": pa.FixedSizeListArray.from_arrays(pa.array(numbers), WIDTH),
-                "seasons": pa.FixedSizeListArray.from_arrays(pa.array(seasons), PLACES),
-            }
+            [
+                pa.FixedSizeListArray.from_arrays(
+                    pa.array(flat[one.name].reshape(-1)), type=one.type
+                )
+                for one in STORED
+            ],
+            STORED,
         )
 
     def restore(self, slots: Ints, batch: pa.RecordBatch) -> None:
