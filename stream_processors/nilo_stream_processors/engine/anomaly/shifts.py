@@ -37,7 +37,7 @@ _GAIN, _CLIP = fixed(0.066), fixed(2.5)
 # The first points of a level count in full, those that are away as well.
 _YOUNG = fixed(50.0)
 # A series that has been away for so many points has a new level.
-PATIENCE = fixed(36.0)
+_PATIENCE = fixed(36.0)
 # The first points of an absence may be chance, and teach what chance does.
 _CHANCE = fixed(2.0)
 # Points of a level, and days of a series, before its sums are listened to.
@@ -56,11 +56,9 @@ _LEAST = fixed(0.02)
 # the largest surprise there is nothing to tell.
 _PART, _MOST = fixed(3.3 / 3.8), fixed(8.0 * 3.3 / 3.8)
 _LOG_E = np.log10(fixed(np.e))
-_NOTHING, _ONE = fixed(0.0), fixed(1.0)
-
-
 # Of a Gaussian variable, the standard deviation over the mean deviation.
 DEVIATION = fixed(np.sqrt(np.pi / 2))
+_NOTHING, _ONE = fixed(0.0), fixed(1.0)
 
 
 @dataclass
@@ -188,7 +186,7 @@ def _follow(rows: Rows, left: Floats, move: Floats, known: Floats, is_away: Floa
     rate *= move
     rows.level += rate
     rows.points += known
-    late = rows.away[STEP] > PATIENCE
+    late = rows.away[STEP] > _PATIENCE
     if np.count_nonzero(late):
         rows.points[late] = 0
         rows.away[:, late] = 0

@@ -103,16 +103,12 @@ class State:
     def stored(self, slots: Ints) -> pa.RecordBatch:
         """The state of these slots, a row each, to the last bit."""
         self.reach(slots)
-        flat = {"numbers": self.numbers[slots], "seasons": self.seasons[slots]}
-        return pa.record_batch(
-            [
-                pa.FixedSizeListArray.from_arrays(
-                    pa.array(flat[one.name].reshape(-1)), type=one.type
-                )
-                for one in STORED
-            ],
-            STORED,
-        )
+        numbers, seasons = self.numbers[slots].reshape(-1), self.seasons[slots].reshape(-1)
+        columns = [
+            pa.FixedSizeListArray.from_arrays(pa.array(each), type=one.type)
+            for each, one in zip((numbers, seasons), STORED, strict=True)
+        ]
+        return pa.record_batch(columns, STORED)
 
     def restore(self, slots: Ints, batch: pa.RecordBatch) -> None:
         """Put stored rows into these slots."""
