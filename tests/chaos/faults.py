@@ -14,7 +14,7 @@ from pathlib import Path
 from nilo_deploy import start_server, stop_server
 from nilo_schemas.settings import Settings
 from tests.chaos.schedule import Action, Plan
-from tests.integration.programs import free_port, running
+from tests.integration.programs import Program, free_port, running
 
 Say = Callable[[str], None]
 LAST_LINES = 15
@@ -39,7 +39,7 @@ class Fleet:
     settings: Settings
     logs: Path
     say: Say
-    workers: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+    workers: dict[int, Program] = field(default_factory=dict)
     strikes: list[Strike] = field(default_factory=list)
     ends: list[str] = field(default_factory=list)
     stops: list[float] = field(default_factory=list)
@@ -103,7 +103,7 @@ class Fleet:
         self.workers.clear()
         self._leave(leaving)
 
-    def _leave(self, leaving: dict[int, subprocess.Popen[bytes]]) -> None:
+    def _leave(self, leaving: dict[int, Program]) -> None:
         begin = time.monotonic()
         for process in leaving.values():
             process.terminate()

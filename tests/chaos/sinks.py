@@ -13,7 +13,6 @@ import platform
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -30,7 +29,7 @@ from tests.bench.report import leave_on_sigterm, ratio
 from tests.chaos.faults import Say, to_stderr
 from tests.chaos.load import Feeder, Load
 from tests.chaos.run import LIBRARIES, as_text, fresh, own_stack
-from tests.integration.programs import running, wait_for
+from tests.integration.programs import Program, running, wait_for
 
 TOPIC = LlmEvent.kafka_topic
 EACH = 2  # sinks of a store
@@ -58,7 +57,7 @@ class Sinks:
     logs: Path
     ends: list[str] = field(default_factory=list)
     _exits: ExitStack = field(default_factory=ExitStack)
-    _processes: dict[tuple[str, int], subprocess.Popen[bytes]] = field(default_factory=dict)
+    _processes: dict[tuple[str, int], Program] = field(default_factory=dict)
     _stopped: dict[tuple[str, int], float] = field(default_factory=dict)
 
     def start(self) -> None:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from nilo_deploy import ports
 from nilo_schemas.settings import Settings
-from tests.integration.forked import nilo_forked
+from tests.integration.forked import Forked, nilo_forked
 
 SHARED = Path(__file__).parents[3] / "shared"
 LOG_LINES = 80
@@ -22,6 +22,7 @@ LOG_LINES = 80
 # a worker alone may take half a minute to start.
 LIMIT = 180.0
 T = TypeVar("T")
+Program = Forked | subprocess.Popen[bytes]
 
 
 def nilo(settings: Settings, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
@@ -30,21 +31,16 @@ def nilo(settings: Settings, *words: str, timeout: float = 120) -> subprocess.Co
 
 
 @contextmanager
-def running(
-    settings: Settings, *words: str, log: Path, module: str = "nilo_cli"
-) -> Iterator[subprocess.Popen[bytes]]:
+def running(settings: Settings, *words: str, log: Path, module: str = "") -> Iterator[Program]:
     """Run `nilo …`, or another module, in the background; stopped by SIGTERM at the end.
 
     When the test fails meanwhile, the end of what the program wrote is printed for pytest to show.
     """
-    with log.open("ab") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *words],
-            env=os.environ | settings.environment(),
-            stdout=out,
-            stderr=out,
-            stdin=subprocess.DEVNULL,
-        )
+    environment = os.environ | settings.environment()
+    if module:
+        process = _started([sys.executable, "-m", module, *words], environment, log)
+    else:
+        process = Forked(words, environment, (Path(os.devnull), log, log))
     try:
         yield process
     except BaseException:
@@ -57,6 +53,13 @@ def running(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _started(words: list[str], environment: dict[str, str], log: Path) -> Program:
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            words, env=environment, stdout=out, stderr=out, stdin=subprocess.DEVNULL
+        )
 
 
 def free_port(*, row: int = 1) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import Popen
 
 import pytest
 
@@ -20,7 +19,7 @@ from tests.alerts import published
 from tests.integration.drawn_series import CATALOGUE, LETTERS, Drawn, beats, calls, transitions
 from tests.integration.hook import Got, Hook, hook
 from tests.integration.notifying import notified, with_receivers
-from tests.integration.programs import free_port, healthy, running, wait_for
+from tests.integration.programs import Program, free_port, healthy, running, wait_for
 
 pytestmark = pytest.mark.integration
 # Who asks for calm has a group interval of an hour; it is over at !, as the notifier that starts
@@ -114,11 +113,11 @@ class Play:
         """The transitions of our rules on `alerts`."""
         return [alert for alert in published(self.settings) if alert.rule.startswith("Own")]
 
-    def worker(self, port: str) -> AbstractContextManager[Popen[bytes]]:
+    def worker(self, port: str) -> AbstractContextManager[Program]:
         log = self.folder / f"worker-{port}.log"
         return running(self.settings, "process", "--metrics-port", port, log=log)
 
-    def notifier(self, interval: str) -> AbstractContextManager[Popen[bytes]]:
+    def notifier(self, interval: str) -> AbstractContextManager[Program]:
         """A notifier; `interval` is the group interval of who asks for calm."""
         usual = {"group_by": ["..."], "group_wait": "0s", "rate_limit": 100}
         usual |= {"matchers": ['alertname=~"Own.*"']}

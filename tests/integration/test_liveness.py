@@ -103,7 +103,7 @@ def test_a_worker_that_waits_for_ever_says_so_and_ends(settings: Settings, tmp_p
     told = {(event.component, event.subject) for event in reports if event.status == "stuck"}
     assert ("processors", TOPIC) in told
     topic = settings.topic_prefix + TOPIC
-    line = rf"ERROR.*stuck: {re.escape(topic)}/0 \(no progress for 5 s, 250 messages behind"
+    line = rf"ERROR.*stuck: {re.escape(topic)}/\d \(no progress for \d+ s, 250 messages behind"
     assert re.search(line, log.read_text())
 
 

@@ -5,7 +5,6 @@ A sink that is new gets one too; until then the suite fails for it.
 
 from __future__ import annotations
 
-import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -20,7 +19,7 @@ from nilo_consumers.group import group_id
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.settings import Settings
 from tests.integration.conformance import short_lived
-from tests.integration.programs import free_port, running, wait_for
+from tests.integration.programs import Program, free_port, running, wait_for
 from tests.integration.sinking import Running, produce, sinking
 
 Origin = tuple[int, int]
@@ -91,7 +90,7 @@ class Case(ABC):
             yield sink
 
     @contextmanager
-    def process(self, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    def process(self, log: Path) -> Iterator[Program]:
         """Run the sink in a process of its own, which may be killed."""
         words = self.name, self.topic, self.port
         with running(self.settings, *words, log=log, module=short_lived.__name__) as process:

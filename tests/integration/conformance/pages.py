@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import socket
-import subprocess
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -29,7 +28,7 @@ from tests.integration.conformance.case import Case
 from tests.integration.conformance.short_lived import SOON
 from tests.integration.gateway import gateway
 from tests.integration.line_server import line_server
-from tests.integration.programs import free_port, healthy, wait_for
+from tests.integration.programs import Program, free_port, healthy, wait_for
 from tests.integration.sinking import Running, get, produce
 from tests.integration.test_prometheus import window
 
@@ -97,7 +96,7 @@ class Influx(Windows):
         return encode(window(dimensions={"model": "poison"}), schema_id)
 
     @contextmanager
-    def process(self, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    def process(self, log: Path) -> Iterator[Program]:
         with super().process(log) as process:
             yield process
         assert _TOKEN not in log.read_text()
@@ -175,7 +174,7 @@ class Prometheus(Windows):
             yield sink
 
     @contextmanager
-    def process(self, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    def process(self, log: Path) -> Iterator[Program]:
         with super().process(log) as process:
             wait_for("health", lambda: healthy(self.port))
             with self._page(f"http://127.0.0.1:{self.port}"):
