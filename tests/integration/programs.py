@@ -40,6 +40,7 @@ def running(settings: Settings, *words: str, log: Path, module: str = "") -> Ite
     if module:
         process = _started([sys.executable, "-m", module, *words], environment, log)
     else:
+        log.touch()
         process = Forked(words, environment, (Path(os.devnull), log, log))
     try:
         yield process
