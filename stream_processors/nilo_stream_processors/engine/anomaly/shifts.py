@@ -37,7 +37,7 @@ _GAIN, _CLIP = fixed(0.066), fixed(2.5)
 # The first points of a level count in full, those that are away as well.
 _YOUNG = fixed(50.0)
 # A series that has been away for so many points has a new level.
-_PATIENCE = fixed(36.0)
+_PATIENCE = fixed(48.0)
 # The first points of an absence may be chance, and teach what chance does.
 _CHANCE = fixed(2.0)
 # Points of a level, and days of a series, before its sums are listened to.
