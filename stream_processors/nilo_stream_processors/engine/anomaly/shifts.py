@@ -43,13 +43,13 @@ _CHANCE = fixed(2.0)
 # Points of a level, and days of a series, before its sums are listened to.
 _POINTS, _DAYS = fixed(288.0), fixed(7.0)
 # Nor are they where a point is so correlated with the one before.
-_CORRELATED = fixed(0.2)
+_CORRELATED = fixed(0.15)
 # How often independent Gaussian points have sums above 0, and how large these are in the mean.
 _SHARES = np.log10(np.array([0.03, 0.12, 0.03, 0.12]))[:, None]
 FIRST_SIZES = np.array([0.45, 0.75, 0.45, 0.75])[:, None]
 # Weights of a new sum and of a new product of neighbours, once there have been many; larger sums
 # count as so many mean ones.
-_SIZE_RATE, _PRODUCT_RATE, _SIZE_CAP = fixed(0.01), fixed(0.002), fixed(3.0)
+_SIZE_RATE, _PRODUCT_RATE, _SIZE_CAP = fixed(0.01), fixed(0.0007), fixed(3.0)
 # No deviation is smaller than this part of that of the values.
 _LEAST = fixed(0.02)
 # Sums are looked at on both sides and for each point: an alarm wants more than of a view. Beyond
