@@ -145,14 +145,16 @@ class Alerting:
     def publish(self) -> None:
         """Send the transitions, and to the compacted topic what the alerts are now."""
         for outgoing in self._outgoing.values():
-            alerts = outgoing.alerts()
-            schema_id = self._registry.schema_id(Alert) if alerts else 0
-            encoded = [(alert.fingerprint.encode(), encode(alert, schema_id)) for alert in alerts]
-            self._outbox.send_all(self._topic, encoded)
-            rest = iter(encoded)
-            states = [
-                next(rest) if isinstance(each, Alert) else (each.encode(), None)
-                for each in outgoing.said
-            ]
+            schema_id = self._registry.schema_id(Alert) if outgoing.alerts() else 0
+            states = [_message(each, schema_id) for each in outgoing.said]
+            told = [(key, value) for key, value in states if value is not None]
+            self._outbox.send_all(self._topic, told)
             self._outbox.send_all(self._state_topic, states)
         self._outgoing.clear()
+
+
+def _message(said: Alert | str, schema_id: int) -> tuple[bytes, bytes | None]:
+    """Key and value for the compacted topic: a tombstone for an alert that is forgotten."""
+    if isinstance(said, str):
+        return said.encode(), None
+    return said.fingerprint.encode(), encode(said, schema_id)

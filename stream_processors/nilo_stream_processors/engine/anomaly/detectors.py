@@ -134,9 +134,7 @@ class Detectors:
             seen=rows.seen[VALUES].astype(np.int64),
             expected=values - away[VALUES],
             spread=shifts.DEVIATION * spread[VALUES],
-            shape=kinds(
-                rows, np.array((before, points)), surprises, shifted.surprises, highest >= _HALF
-            ),
+            shape=kinds(rows, (before, points), surprises, shifted.surprises, highest >= _HALF),
         )
 
     def _begin(self, rows: Rows, times: Ints, values: Floats) -> Floats:

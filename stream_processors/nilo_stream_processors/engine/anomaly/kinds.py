@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nilo_stream_processors.engine.anomaly.shapes import Shape
-from nilo_stream_processors.engine.anomaly.shifts import CREEP, SUMS
+from nilo_stream_processors.engine.anomaly.shifts import CREEP, SIDE
 from nilo_stream_processors.engine.anomaly.views import (
     BASES,
     PAIR,
@@ -32,7 +32,7 @@ _SLOW = 8
 
 
 def kinds(
-    rows: Rows, newest: Floats, surprises: Floats, shifted: Floats, surprising: Bools
+    rows: Rows, newest: tuple[Floats, Floats], surprises: Floats, shifted: Floats, surprising: Bools
 ) -> Ints:
     """Codes of `Shape` by series; NONE where nothing is surprising.
 
@@ -47,7 +47,7 @@ def kinds(
     if not np.count_nonzero(surprising):
         return found
     for column in np.flatnonzero(surprising).tolist():
-        away = newest[:, :, column] - rows.levels[:2, USUAL, column]
+        away = np.array(newest)[:, :, column] - rows.levels[:2, USUAL, column]
         sums, views = shifted[:, column], surprises[:, column]
         if sums.max() > views.max():
             found[column] = _shift(int(sums.argmax()), rows.away[:, column])
@@ -74,7 +74,7 @@ def _kind(surprises: Floats, away: Floats) -> Shape:
 
 def _shift(place: int, lasting: Floats) -> Shape:
     """The shape of what a sum has found; `lasting` has for how many points each kind has been."""
-    side, kind = divmod(place, SUMS // 2)
+    side, kind = divmod(place, SIDE)
     if kind == CREEP and lasting[kind] >= _SLOW:
         return Shape.DRIFT
     if lasting[kind] > 1:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nilo_stream_processors.engine.anomaly.fixed import fixed
+from nilo_stream_processors.engine.anomaly.slopes import follow_slope
 from nilo_stream_processors.engine.anomaly.views import LONG, RESTS, TINY, VALUES
 from nilo_stream_processors.engine.arrays import Floats
 
@@ -47,14 +48,6 @@ def deseasoned(rows: Rows, points: Floats, known: Floats, weight: Floats, limit:
     np.minimum(moved, limit, out=moved)
     np.maximum(moved, -limit, out=moved)
     moved += swing
-    _learn(rows.agreed, swing, moved, known * np.maximum(np.minimum(weight, _FIRST), _RATE))
+    rate = known * np.maximum(np.minimum(weight, _FIRST), _RATE)
+    follow_slope(rows.agreed, swing, moved, rate)
     return left
-
-
-def _learn(agreed: Floats, swing: Floats, moved: Floats, rate: Floats) -> None:
-    products = np.empty(agreed.shape)
-    np.multiply(swing, moved, out=products[0])
-    np.multiply(swing, swing, out=products[1])
-    products -= agreed
-    products *= rate
-    agreed += products

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nilo_stream_processors.engine.anomaly.fixed import fixed
+from nilo_stream_processors.engine.anomaly.slopes import follow_slope
 from nilo_stream_processors.engine.anomaly.views import TINY, VALUES
 from nilo_stream_processors.engine.arrays import Bools, Floats
 
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 # Deviations that do not count, of sums for steps and for drifts; first those upwards.
 BOUNDS = np.array([2.0, 1.2, 2.0, 1.2])[:, None]
 SUMS = len(BOUNDS)
-_SIDE = SUMS // 2
+SIDE = SUMS // 2
 # While a sum for steps is above 0, the series is away.
-STEP, CREEP = range(_SIDE)
+STEP, CREEP = range(SIDE)
 # A point counts as so many deviations at most, and a sum is never larger.
 _FARTHEST, _LARGEST = fixed(6.0), fixed(8.0)
 # Weight of a new point for the level, and how many deviations count in full for it.
@@ -97,7 +98,7 @@ def look(rows: Rows, left: Floats, known: Floats, spread: Floats, days: Floats) 
     np.minimum(away, _FARTHEST, out=away)
     np.maximum(away, -_FARTHEST, out=away)
     above = _sum_up(rows.sums, away)
-    on_a_side = np.maximum(above[:_SIDE], above[_SIDE:])
+    on_a_side = np.maximum(above[:SIDE], above[SIDE:])
     rows.away += _ONE
     rows.away *= on_a_side
     is_away = on_a_side[STEP]
@@ -108,7 +109,8 @@ def look(rows: Rows, left: Floats, known: Floats, spread: Floats, days: Floats) 
     _learn_sizes(rows, above, calm)
     clipped = np.minimum(away, _CLIP, out=away)
     np.maximum(clipped, -_CLIP, out=clipped)
-    _learn_products(rows, clipped, calm)
+    follow_slope(rows.products, clipped, rows.before, _PRODUCT_RATE * calm)
+    rows.before[:] = clipped
     clipped *= deviation
     _follow(rows, left, clipped, known, is_away)
     is_away *= listened
@@ -131,8 +133,8 @@ def _deviation(rows: Rows, spread: Floats) -> Floats:
 
 def _sum_up(sums: Floats, away: Floats) -> Floats:
     """Bring the sums up to date; 1 where one is above 0, else 0."""
-    sums[:_SIDE] += away
-    sums[_SIDE:] -= away
+    sums[:SIDE] += away
+    sums[SIDE:] -= away
     sums -= BOUNDS
     np.maximum(sums, _NOTHING, out=sums)
     np.minimum(sums, _LARGEST, out=sums)
@@ -163,16 +165,6 @@ def _learn_sizes(rows: Rows, above: Floats, calm: Floats) -> None:
     gain *= above
     gain *= _SIZE_RATE * calm
     rows.sizes += gain
-
-
-def _learn_products(rows: Rows, clipped: Floats, calm: Floats) -> None:
-    products = np.empty(rows.products.shape)
-    np.multiply(clipped, rows.before, out=products[0])
-    np.multiply(clipped, clipped, out=products[1])
-    products -= rows.products
-    products *= _PRODUCT_RATE * calm
-    rows.products += products
-    rows.before[:] = clipped
 
 
 def _follow(rows: Rows, left: Floats, move: Floats, known: Floats, is_away: Floats) -> None:
