@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from nilo_consumers.decoding import Decoder, by_partition
-from nilo_schemas.clients import kafka_config
+from nilo_schemas.clients import reader_config
 from nilo_schemas.errors import UnreachableError
 from nilo_schemas.groups import Place
 from nilo_schemas.registry import Registry
@@ -62,7 +61,9 @@ def messages_of(settings: Settings, ranges: Ranges) -> Iterator[list[Message]]:
     left = {place: stop for place, (first, stop) in ranges.items() if first < stop}
     if not left:
         return
-    consumer = Consumer(_config(settings))
+    consumer = Consumer(
+        reader_config(settings, "nilo-ranges", wait_ms=10) | {"allow.auto.create.topics": False}
+    )
     try:
         consumer.assign([TopicPartition(*place, ranges[place][0]) for place in left])
         deadline = time.monotonic() + _PATIENCE
@@ -81,17 +82,6 @@ def messages_of(settings: Settings, ranges: Ranges) -> Iterator[list[Message]]:
                 yield kept
     finally:
         consumer.close()
-
-
-def _config(settings: Settings) -> dict[str, Any]:
-    return kafka_config(
-        settings,
-        group_id=f"{settings.topic_prefix}nilo-ranges",  # librdkafka wants one to be named
-        enable_auto_commit=False,
-        enable_partition_eof=True,
-        auto_offset_reset="earliest",
-        fetch_wait_max_ms=10,
-    ) | {"log_level": 0, "allow.auto.create.topics": False}
 
 
 def _fetched(consumer: Consumer) -> list[Message]:

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from nilo_cli.cluster import connect
 from nilo_cli.errors import UsageError
 from nilo_cli.tail_offsets import Range, Span, ranges
-from nilo_schemas.clients import kafka_config
+from nilo_schemas.clients import reader_config
 from nilo_schemas.errors import ContractError
 from nilo_schemas.settings import Settings
 
@@ -48,16 +48,9 @@ def read(
 
 
 def _config(settings: Settings, *, hurried: bool) -> dict[str, Any]:
-    return kafka_config(
-        settings,
-        # librdkafka wants a name even for a reader that is in no group
-        group_id=f"{settings.topic_prefix}nilo-tail-{uuid.uuid4().hex[:8]}",
-        enable_auto_commit=False,
-        enable_partition_eof=True,
-        auto_offset_reset="earliest",
-        # for so long the broker waits for more before it says that there is none
-        fetch_wait_max_ms=10 if hurried else 500,
-    ) | {"log_level": 0, "allow.auto.create.topics": False}
+    name, wait_ms = f"nilo-tail-{uuid.uuid4().hex[:8]}", 10 if hurried else 500
+    config = reader_config(settings, name, wait_ms=wait_ms)
+    return config | {"allow.auto.create.topics": False}
 
 
 def _places(settings: Settings, topic: str, partition: int | None) -> list[TopicPartition]:

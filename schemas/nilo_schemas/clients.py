@@ -35,6 +35,26 @@ def kafka_config(settings: Settings, **more: Any) -> dict[str, Any]:
     return given | {key.replace("_", "."): value for key, value in more.items()}
 
 
+def reader_config(settings: Settings, name: str, *, wait_ms: int) -> dict[str, Any]:
+    """The configuration of a consumer in no group, which reads to the ends of what it is given.
+
+    Args:
+        name: librdkafka wants one of a group all the same.
+        wait_ms: for so long the broker waits for more before it says that there is none.
+
+    Raises:
+        SettingsError: no broker is known.
+    """
+    return kafka_config(
+        settings,
+        group_id=f"{settings.topic_prefix}{name}",
+        enable_auto_commit=False,
+        enable_partition_eof=True,
+        auto_offset_reset="earliest",
+        fetch_wait_max_ms=wait_ms,
+    ) | {"log_level": 0}
+
+
 def registry_client(settings: Settings) -> SchemaRegistryClient:
     """A registry client for these settings; raises SettingsError when no registry is known."""
     # It takes half a second to import, which commands that need only Kafka should not pay.

@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from nilo_consumers.alerts.suppress import Suppression, suppression
 from nilo_consumers.group import TERMINAL, refused
 from nilo_schemas.alerts import STATE_TOPIC, Alert, Silence
-from nilo_schemas.clients import kafka_config
+from nilo_schemas.clients import kafka_config, reader_config
 from nilo_schemas.codec import decode
 from nilo_schemas.errors import ContractError, DecodeError, UnreachableError
 from nilo_schemas.groups import LAST, Place, offsets
@@ -52,7 +52,7 @@ class Board:
         self._state = settings.topic_prefix + STATE_TOPIC
         self._said = settings.topic_prefix + Silence.kafka_topic
         self._admin = AdminClient(kafka_config(settings) | {"log_level": 0})
-        self._consumer = Consumer(_config(settings))
+        self._consumer = Consumer(reader_config(settings, "nilo-board", wait_ms=_WAIT_MS))
         self._next: dict[Place, int] = {}
 
     def refresh(self, timeout: float = LIMIT) -> None:
@@ -138,17 +138,6 @@ class Board:
             if not self.undecoded:
                 log.warning("%s: a message does not decode: %s", message.topic(), error)
             self.undecoded += 1
-
-
-def _config(settings: Settings) -> dict[str, Any]:
-    return kafka_config(
-        settings,
-        group_id=f"{settings.topic_prefix}nilo-board",  # librdkafka wants one to be named
-        enable_auto_commit=False,
-        enable_partition_eof=True,
-        auto_offset_reset="earliest",
-        fetch_wait_max_ms=_WAIT_MS,
-    ) | {"log_level": 0}
 
 
 def _place(message: Message) -> Place:
