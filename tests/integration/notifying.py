@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from nilo_schemas.notified import Notified
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
 from tests.alerts import an_alert
+from tests.integration.in_thread import InThread, working
 from tests.integration.sinking import get
 
 # Nothing is waited for, and nothing is told twice in a test.
@@ -43,26 +44,11 @@ def notified(settings: Settings) -> dict[str, Notified]:
     return read_notified(settings, Registry(settings))
 
 
-class Running:
+class Running(InThread):
     """A notifier that runs in a thread."""
 
     def __init__(self, settings: Settings) -> None:
-        self.stop, self.ready = threading.Event(), threading.Event()
-        self.url: str | None = None
-        self.error: BaseException | None = None
-        self.thread = threading.Thread(target=self._run, args=(settings,))
-
-    def _run(self, settings: Settings) -> None:
-        try:
-            run_notify(settings, stop=self.stop, metrics_port=0, on_ready=self._on_ready)
-        except BaseException as error:
-            self.error = error
-        finally:
-            self.ready.set()
-
-    def _on_ready(self, url: str | None) -> None:
-        self.url = url
-        self.ready.set()
+        super().__init__(partial(run_notify, settings, metrics_port=0))
 
     def page(self) -> str:
         return get(f"{self.url}/metrics")[1]
@@ -83,16 +69,5 @@ class Running:
 @contextmanager
 def notifying(settings: Settings) -> Iterator[Running]:
     """Run a notifier while the block runs; its error is raised at the end."""
-    running = Running(settings)
-    running.thread.start()
-    try:
-        assert running.ready.wait(60), "the notifier never became ready"
-        if running.error:
-            raise running.error
+    with working(Running(settings), "the notifier") as running:
         yield running
-    finally:
-        running.stop.set()
-        running.thread.join(60)
-    assert not running.thread.is_alive()
-    if running.error:
-        raise running.error

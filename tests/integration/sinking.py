@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -26,6 +26,7 @@ from nilo_schemas.families import LlmEvent
 from nilo_schemas.record import Record
 from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
+from tests.integration.in_thread import InThread, working
 from tests.integration.programs import wait_for
 
 LLM = "events.llm"
@@ -76,35 +77,11 @@ def calls(settings: Settings, number: int, **more: Any) -> None:
     produce(settings, LLM, [value] * number, **more)
 
 
-class Running:
+class Running(InThread):
     """A sink that runs in a thread."""
 
     def __init__(self, name: str, settings: Settings, topics: list[str] | None) -> None:
-        self.stop, self.ready = threading.Event(), threading.Event()
-        self.url: str | None = None
-        self.error: BaseException | None = None
-        self._arguments = name, settings, topics
-        self.thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        name, settings, topics = self._arguments
-        try:
-            run_sink(
-                name,
-                settings,
-                stop=self.stop,
-                topics=topics,
-                metrics_port=0,
-                on_ready=self._on_ready,
-            )
-        except BaseException as error:
-            self.error = error
-        finally:
-            self.ready.set()
-
-    def _on_ready(self, url: str | None) -> None:
-        self.url = url
-        self.ready.set()
+        super().__init__(partial(run_sink, name, settings, topics=topics, metrics_port=0))
 
     def samples(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
         """A scrape: the value of each name with its labels."""
@@ -125,20 +102,8 @@ def sinking(
     name: str, settings: Settings, *, topics: list[str] | None = None, wait: bool = True
 ) -> Iterator[Running]:
     """Run a sink while the block runs; its error is raised at the end."""
-    sink = Running(name, settings, topics)
-    sink.thread.start()
-    try:
-        if wait:
-            assert sink.ready.wait(60), f"sink {name} never became ready"
-            if sink.error:
-                raise sink.error
+    with working(Running(name, settings, topics), f"sink {name}", wait=wait) as sink:
         yield sink
-    finally:
-        sink.stop.set()
-        sink.thread.join(60)
-    assert not sink.thread.is_alive()
-    if sink.error:
-        raise sink.error
 
 
 def get(url: str) -> tuple[int, str]:
