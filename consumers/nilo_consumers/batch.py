@@ -13,6 +13,9 @@ import pyarrow.compute as pc
 HELD_BYTES = 64 * 1024 * 1024
 PARTITION, OFFSET = "kafka_partition", "kafka_offset"
 ORIGIN = (pa.field(PARTITION, pa.int32(), False), pa.field(OFFSET, pa.int64(), False))
+# Of events also the time of their Kafka record: a replay needs it to tell a clock that is ahead.
+# Rows of earlier versions have none.
+STAMP = pa.field("kafka_timestamp", pa.timestamp("us", "UTC"))
 
 
 @dataclass(frozen=True)

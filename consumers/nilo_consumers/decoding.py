@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 from confluent_kafka import Message
 
-from nilo_consumers.batch import ORIGIN, Chunk, Span
+from nilo_consumers.batch import ORIGIN, STAMP, Chunk, Span
 from nilo_schemas.batch import BatchDecoder
 from nilo_schemas.contracts import records
+from nilo_schemas.envelope import Event
 from nilo_schemas.errors import ContractError, Reason
 from nilo_schemas.record import Record
 
@@ -78,6 +79,9 @@ class Decoder:
         decoded = self._of(topic).decode([message.value() for message in messages])
         offsets = np.array([message.offset() for message in messages], np.int64)
         rows = _with_origin(decoded.rows, partition, offsets[decoded.indexes])
+        if issubclass(record_of(topic, self._prefix), Event):
+            stamps = np.array([message.timestamp()[1] for message in messages], np.int64)
+            rows = _with_stamps(rows, stamps[decoded.indexes])
         dead = [
             DeadLetter(
                 topic,
@@ -105,3 +109,9 @@ def _with_origin(rows: pa.RecordBatch, partition: int, offsets: Any) -> pa.Table
         pa.array(offsets, pa.int64()),
     ]
     return pa.Table.from_arrays(columns, schema=pa.schema([*rows.schema, *ORIGIN]))
+
+
+def _with_stamps(rows: pa.Table, milliseconds: Any) -> pa.Table:
+    # Kafka says -1 of a record that has no time.
+    times = pa.array(milliseconds * 1000, mask=milliseconds < 0).cast(STAMP.type)
+    return rows.append_column(STAMP, times)

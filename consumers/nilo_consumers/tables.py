@@ -8,10 +8,11 @@ from typing import LiteralString
 import pyarrow as pa
 from psycopg import sql
 
-from nilo_consumers.batch import OFFSET, ORIGIN, PARTITION
+from nilo_consumers.batch import OFFSET, ORIGIN, PARTITION, STAMP
 from nilo_consumers.errors import StoreRefusedError
 from nilo_schemas.arrow import arrow_schema
 from nilo_schemas.contracts import contract
+from nilo_schemas.envelope import Event
 from nilo_schemas.record import Record
 from nilo_schemas.results import MetricWindow
 
@@ -38,9 +39,12 @@ def time_column(topic: str) -> str:
 def stored_schema(record: type[Record]) -> pa.Schema:
     """The columns of a record's table: the contract's, then the origin.
 
-    Windows also have `stored_at`: it tells what was known when.
+    Events also have the time of their Kafka record. Windows also have `stored_at`: it tells what
+    was known when.
     """
     fields = [*arrow_schema(record), *ORIGIN]
+    if issubclass(record, Event):
+        fields.append(STAMP)
     if record is MetricWindow:
         fields.append(pa.field(STORED_AT, pa.timestamp("us", "UTC"), False))
     return pa.schema(fields)

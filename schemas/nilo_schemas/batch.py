@@ -79,15 +79,32 @@ class BatchDecoder:
             return None
         try:
             schema_id = self._known(values[0] and values[0][: PREFIX.size])
-            text, writer = self._written[schema_id]  # type: ignore[misc]  # _known let no DecodeError by
+            text, _ = self._written[schema_id]  # type: ignore[misc]  # _known let no DecodeError by
             messages = pyruhvro.deserialize_array(values, text)
             if not all_written_by(schema_id, messages):
                 return None
-            rows = conform(bodies(messages), writer, self._reader, self.schema)
-            check(rows, self._record)
+            rows = self.conformed(bodies(messages), schema_id)
         except (DecodeError, ValueError, TypeError):  # TypeError: one is None
             return None
         return DecodedBatch(rows, np.arange(len(values)))
+
+    def writer(self, schema_id: int) -> dict[str, Any]:
+        """The expanded schema of an id; raises DecodeError when it cannot be read in batches."""
+        found = self._looked_up(schema_id)
+        if isinstance(found, DecodeError):
+            raise found
+        return found[1]
+
+    def conformed(self, bodies: pa.RecordBatch, schema_id: int) -> pa.RecordBatch:
+        """Bodies that were decoded with the schema of an id, as the reader has them.
+
+        Raises:
+            DecodeError: a value does not fit, or is none that an event may have.
+            ValueError: a number needs more bits.
+        """
+        batch = conform(bodies, self.writer(schema_id), self._reader, self.schema)
+        check(batch, self._record)
+        return batch
 
     def _groups(self, values: Sequence[bytes | None], bad: list[BadMessage]) -> dict[int, Indexes]:
         """Indexes of the values by writer schema id; a single id is the usual case and fast."""
@@ -110,12 +127,13 @@ class BatchDecoder:
         if prefix is None:
             raise DecodeError(Reason.EMPTY, "the message has no value")
         schema_id = schema_id_of(prefix)
+        self.writer(schema_id)
+        return schema_id
+
+    def _looked_up(self, schema_id: int) -> tuple[str, dict[str, Any]] | DecodeError:
         if schema_id not in self._written:
             self._written[schema_id] = self._prepared(schema_id, self._writer_schema(schema_id))
-        found = self._written[schema_id]
-        if isinstance(found, DecodeError):
-            raise found
-        return schema_id
+        return self._written[schema_id]
 
     def _prepared(self, schema_id: int, schema: Any) -> tuple[str, dict[str, Any]] | DecodeError:
         """What decoding needs of a schema, or why it will not do: asked of an empty batch."""
@@ -138,7 +156,7 @@ class BatchDecoder:
         bad: list[BadMessage],
     ) -> list[tuple[Indexes, pa.RecordBatch]]:
         """The group in batches of the reader's schema, usually one."""
-        text, writer = self._written[schema_id]  # type: ignore[misc]  # _known let no DecodeError by
+        text, _ = self._written[schema_id]  # type: ignore[misc]  # _known let no DecodeError by
 
         def decoded(part: Indexes) -> pa.RecordBatch:
             return bodies(pyruhvro.deserialize_array([values[i] for i in part], text))
@@ -153,9 +171,7 @@ class BatchDecoder:
         def resolved(part: Indexes) -> pa.RecordBatch:
             # take, not slice: lists of a slice keep the offsets of the whole
             rows = whole if len(part) == len(read) else whole.take([place[i] for i in part])
-            batch = conform(rows, writer, self._reader, self.schema)
-            check(batch, self._record)
-            return batch
+            return self.conformed(rows, schema_id)
 
         return _sifted(resolved, read, bad)
 

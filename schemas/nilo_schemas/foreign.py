@@ -20,7 +20,7 @@ from nilo_schemas.errors import DecodeError, Reason
 _PRIMITIVES = ("null", "boolean", "long", "float", "double", "string")
 _TIMES = ("timestamp-millis", "timestamp-micros")
 # The five bytes of the framing, as fields: so a message is read whole, without a copy of its body.
-_FRAMING = ({"name": "__magic", "type": "boolean"}, {"name": "__schema_id", "type": "float"})
+FRAMING = ({"name": "__magic", "type": "boolean"}, {"name": "__schema_id", "type": "float"})
 
 
 def expanded(schema: Any) -> dict[str, Any]:
@@ -48,13 +48,13 @@ def readable(schema: dict[str, Any]) -> dict[str, Any]:
     Raises:
         DecodeError: pyruhvro has no way to read it.
     """
-    record = _record(schema, itertools.count())
-    return record | {"fields": [*_FRAMING, *record["fields"]]}
+    record = named_record(schema, itertools.count())
+    return record | {"fields": [*FRAMING, *record["fields"]]}
 
 
 def bodies(messages: pa.RecordBatch) -> pa.RecordBatch:
     """What was read by a `readable` schema, without the framing."""
-    return messages.select(range(len(_FRAMING), messages.num_columns))
+    return messages.select(range(len(FRAMING), messages.num_columns))
 
 
 def all_written_by(schema_id: int, messages: pa.RecordBatch) -> bool:
@@ -64,7 +64,8 @@ def all_written_by(schema_id: int, messages: pa.RecordBatch) -> bool:
     return bool((bits == schema_id).all()) and not pc.any(magic).as_py()
 
 
-def _record(schema: dict[str, Any], names: Iterator[int]) -> dict[str, Any]:
+def named_record(schema: dict[str, Any], names: Iterator[int]) -> dict[str, Any]:
+    """An expanded schema as `readable` has it, without the framing, each record with a new name."""
     if not schema["fields"]:
         raise _refused(f"the record {schema['name']} without fields")
     fields = [
@@ -80,7 +81,7 @@ def _type(kind: Any, names: Iterator[int]) -> Any:
         return [_type(branch, names) for branch in kind]
     base = kind["type"] if isinstance(kind, dict) else kind
     if base == "record":
-        return _record(kind, names)
+        return named_record(kind, names)
     if base == "enum":
         return {"type": "enum", "name": f"n{next(names)}", "symbols": kind["symbols"]}
     if base in ("array", "map"):

@@ -41,6 +41,12 @@ class ProcessingSettings(StoreSettings):
         description="series that a metric may have in one window of one source partition; "
         "the rest count as `__other__`",
     )
+    replay_rate: float | None = Field(
+        default=None,
+        gt=0,
+        description="events a second that a replay reads at most, so that others get theirs; "
+        "none: as fast as it goes",
+    )
     stuck_after: float = Field(
         default=60.0,
         gt=0,

@@ -18,13 +18,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but
 )
 from confluent_kafka.cimpl import NewTopic
 
-from nilo_schemas.alerts import STATE_TOPIC, Silence
+from nilo_schemas.alerts import STATE_TOPIC, Alert, Silence
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.contracts import stored_records
 from nilo_schemas.dead_letters import dead_letter_topic
 from nilo_schemas.errors import ContractError, UnreachableError
 from nilo_schemas.notified import Notified
-from nilo_schemas.results import PARTIALS_TOPIC, STATE_TOPICS
+from nilo_schemas.results import PARTIALS_TOPIC, STATE_TOPICS, MetricWindow
 from nilo_schemas.settings import Settings
 
 ADMIN_TIMEOUT = 15.0
@@ -112,6 +112,26 @@ def create_topics(settings: Settings) -> Iterator[Made]:
     for spec in specs:
         older = spec in inner and spec not in missing
         yield Made(spec, spec in missing, _set_right(admin, spec) if older else {})
+
+
+def create_result_topics(settings: Settings, namespace: str) -> None:
+    """Create topics of windows and alerts of their own; raises as `create_topics` does.
+
+    Args:
+        settings: of the installation.
+        namespace: in front of their names.
+    """
+    admin = AdminClient(kafka_config(settings))
+    specs = [
+        TopicSpec(namespace + record.kafka_topic, settings.partitions, _kept(days=7))
+        for record in (MetricWindow, Alert)
+    ]
+    existing = existing_topics(admin)
+    _create(
+        admin, [each for each in specs if each.name not in existing], settings.replication_factor
+    )
+    _wait_until_known(admin, specs)
+    _wait(lambda: _leaderless(admin, specs))
 
 
 def existing_topics(admin: AdminClient, timeout: float = ADMIN_TIMEOUT) -> dict[str, int]:

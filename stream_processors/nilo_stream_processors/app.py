@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +23,7 @@ from nilo_stream_processors.merger import Merger
 from nilo_stream_processors.outbox import Outbox
 from nilo_stream_processors.recovery import Tables
 from nilo_stream_processors.reporter import Reporter
+from nilo_stream_processors.security import ssl_context
 from nilo_stream_processors.watch import Watch, exit_after
 
 COMMIT_SECONDS = 0.5
@@ -173,7 +173,7 @@ def _datadir(settings: Settings) -> Path:
 
 def _credentials(settings: Settings) -> Any:
     protocol = settings.kafka_security_protocol
-    context = _ssl_context(settings) if protocol.endswith("SSL") else None
+    context = ssl_context(settings) if protocol.endswith("SSL") else None
     if not protocol.startswith("SASL"):
         return faust.SSLCredentials(context) if context else None
     assert settings.kafka_sasl_password is not None  # noqa: S101  Settings has checked it
@@ -183,15 +183,3 @@ def _credentials(settings: Settings) -> Any:
         mechanism=settings.kafka_sasl_mechanism,
         ssl_context=context,
     )
-
-
-def _ssl_context(settings: Settings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=settings.kafka_ssl_ca_location)
-    if settings.kafka_ssl_certificate_location:
-        password = settings.kafka_ssl_key_password
-        context.load_cert_chain(
-            settings.kafka_ssl_certificate_location,
-            settings.kafka_ssl_key_location,
-            password.get_secret_value() if password else None,
-        )
-    return context

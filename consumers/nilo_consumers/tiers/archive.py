@@ -13,7 +13,7 @@ from typing import Any
 import fastavro
 
 from nilo_consumers.audit.spans import Spans, union
-from nilo_consumers.batch import OFFSET, PARTITION, Span
+from nilo_consumers.batch import OFFSET, PARTITION, STAMP, Span
 from nilo_consumers.errors import StoreRefusedError, StoreUnavailableError
 from nilo_schemas.contracts import contract
 from nilo_schemas.record import Record
@@ -21,7 +21,12 @@ from nilo_schemas.record import Record
 Values = dict[str, Any]
 # Of the codecs that need no further package the one that every Avro reader must know.
 _CODEC = "deflate"
-_ORIGIN = ({"name": PARTITION, "type": "int"}, {"name": OFFSET, "type": "long"})
+_TIME = {"type": "long", "logicalType": "timestamp-micros"}
+_ORIGIN = (
+    {"name": PARTITION, "type": "int"},
+    {"name": OFFSET, "type": "long"},
+    {"name": STAMP.name, "type": ["null", _TIME], "default": None},
+)
 
 
 def archive_schema(record: type[Record]) -> dict[str, Any]:

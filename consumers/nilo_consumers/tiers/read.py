@@ -16,7 +16,7 @@ from nilo_schemas.settings import Settings
 
 def archived_days(settings: Settings, topic: str) -> list[date]:
     """The days that the archive has of a topic (without prefix); raises StoreError."""
-    return sorted({each.event_date for each in _files(settings, topic) if each.event_date})
+    return sorted({each.event_date for each in archived_files(settings, topic) if each.event_date})
 
 
 def archived_rows(settings: Settings, topic: str, day: date) -> Iterator[Values]:
@@ -29,7 +29,7 @@ def archived_rows(settings: Settings, topic: str, day: date) -> Iterator[Values]
         StoreError: the manifest cannot be read, or a file is damaged.
         OSError: a file is not there.
     """
-    files = [each for each in _files(settings, topic) if each.event_date == day]
+    files = [each for each in archived_files(settings, topic) if each.event_date == day]
     rows = [archive.read(settings.archive_location / each.path) for each in files]
     yield from heapq.merge(*rows, key=lambda row: (row[PARTITION], row[OFFSET]))
 
@@ -44,7 +44,8 @@ def events_archive(settings: Settings, family: Family, wanted: Selection) -> Ite
                     yield {name: value for name, value in row.items() if name in names}
 
 
-def _files(settings: Settings, topic: str) -> list[Entry]:
+def archived_files(settings: Settings, topic: str) -> list[Entry]:
+    """The files of a topic (without prefix) that count; raises StoreError."""
     lines = Manifest(settings).entries(topic)
     return [each for each in lines if each.tier == "cold" and not each.removed_at]
 

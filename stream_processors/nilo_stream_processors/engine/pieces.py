@@ -1,0 +1,167 @@
+"""A source partition of a bounded replay, cut so that the result depends on its events alone.
+
+Rules look at a window once, when it closes; so it matters what is in it by then. Live that is a
+matter of how far each partition has been read. In a replay a window holds, when it closes, exactly
+the events that came before the watermark of their own partition had passed its end: windows close
+at *lines*, the multiples of a grid that all ends of windows lie on, and a row that comes behind its
+line begins a new piece, which waits until that line is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from math import gcd
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from nilo_stream_processors.engine.arrays import Ints
+from nilo_stream_processors.engine.columns import ints
+from nilo_stream_processors.engine.merge import Mark, Source
+from nilo_stream_processors.engine.partials import Partials
+from nilo_stream_processors.engine.plan import Grouping
+from nilo_stream_processors.engine.source import (
+    Bounds,
+    SourceState,
+    aggregate,
+    changes,
+    expire,
+)
+
+# A piece has so many rows, if none of them is behind its line: what it changed is taken in at once.
+_ROWS = 100_000
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Where windows close: at multiples of `grid`; `gap` is that of the shortest session, 0: none.
+
+    Both in microseconds.
+    """
+
+    grid: int
+    gap: int
+
+    @classmethod
+    def of(cls, groupings: list[Grouping]) -> Lines:
+        """Those of the metrics of a family."""
+        panes = [one.pane for one in groupings if one.pane]
+        gaps = [one.gap for one in groupings if one.gap]
+        return cls(gcd(*panes) or min(gaps, default=1), min(gaps, default=0))
+
+    def floor(self, time: Ints) -> Ints:
+        """The last line at or before each time."""
+        return time - time % self.grid
+
+    def reached(self, watermark: int) -> int:
+        """The last line that a watermark has passed."""
+        return watermark - watermark % self.grid
+
+    def behind(self, times: Ints, before: Ints) -> Ints:
+        """The rows whose window, or one of them, closes at a line that was passed before them."""
+        ends = self.floor(times) + self.grid
+        if self.gap:
+            ends = np.minimum(ends, times + self.gap)
+        return np.flatnonzero(ends <= self.floor(before))
+
+
+class Taken(NamedTuple):
+    """How many rows a piece has, and how many of them were refused as late or from the future."""
+
+    rows: int
+    late: int
+    future: int
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What some rows of a source partition changed, and how far it is behind them.
+
+    Args:
+        source: topic and partition.
+        waits: it begins with a row that is behind its line: the lines that the partition had
+            passed until then close first.
+        changed: snapshots of the cells.
+        mark: of the partition.
+        taken: what became of the rows.
+    """
+
+    source: Source
+    waits: bool
+    changed: Partials
+    mark: Mark
+    taken: Taken
+
+
+class Cutter:
+    """Takes the rows of a source partition into its state, piece by piece.
+
+    Args:
+        state: of the partition, which changes.
+        source: topic and partition.
+        bounds: what is late, and what is from the future.
+        lines: where windows close.
+        paced: begin a new piece at each line, for somebody who waits in between.
+    """
+
+    def __init__(
+        self, state: SourceState, source: Source, bounds: Bounds, lines: Lines, *, paced: bool
+    ) -> None:
+        self.state, self._source, self._bounds = state, source, bounds
+        self._lines, self._paced = lines, paced
+        self._waits, self._taken = False, Taken(0, 0, 0)
+
+    def cut(self, batch: pa.RecordBatch, offsets: Ints, stamps: Ints) -> Iterator[Piece]:
+        """Take the next rows; the pieces that end with them or among them.
+
+        Args:
+            batch: decoded events in the order of their offsets, at least one.
+            offsets: of each row.
+            stamps: time of each row's Kafka record, in microseconds.
+        """
+        times = ints(batch.column("time"))
+        before = _before(times, stamps, self.state.watermark, self._bounds)
+        behind = self._lines.behind(times, before)
+        waiting = _first_of_each(behind, self._lines.floor(before[behind]))
+        begins = set(waiting)
+        if self._paced:
+            begins |= _first_of_each(np.arange(len(times)), self._lines.floor(before))
+        for first, stop in pairwise(sorted({0, *begins, len(times)})):
+            if first in begins:
+                yield from self.rest()
+                self._waits = first in waiting
+            part = slice(first, stop)
+            self._add(batch.slice(first, stop - first), offsets[part], stamps[part])
+        if self._taken.rows >= _ROWS:
+            yield from self.rest()
+
+    def rest(self) -> Iterator[Piece]:
+        """The piece that has begun, if there is one."""
+        if not self._taken.rows:
+            return
+        changed = changes(self.state, self._source)
+        expire(self.state, self._bounds.grace)
+        mark = Mark(self.state.watermark, self.state.last_offset, idle=False)
+        yield Piece(self._source, self._waits, changed, mark, self._taken)
+        self._waits, self._taken = False, Taken(0, 0, 0)
+
+    def _add(self, batch: pa.RecordBatch, offsets: Ints, stamps: Ints) -> None:
+        refused = aggregate(self.state, batch, offsets, stamps, self._bounds)
+        self.state.capped.clear()
+        more = len(offsets), len(refused.late), len(refused.future)
+        self._taken = Taken(*(map(sum, zip(self._taken, more, strict=True))))
+
+
+def _before(times: Ints, stamps: Ints, watermark: int, bounds: Bounds) -> Ints:
+    """The watermark as it stands before each row; one from the future does not move it."""
+    moving = np.where(times > stamps + bounds.future, 0, times - bounds.disorder)
+    after = np.maximum.accumulate(np.maximum(moving, watermark))
+    return np.concatenate([[watermark], after[:-1]])
+
+
+def _first_of_each(rows: Ints, values: Ints) -> set[int]:
+    """The first row of each value; the values do not fall."""
+    return set(rows[np.flatnonzero(np.diff(values, prepend=-1))].tolist())
