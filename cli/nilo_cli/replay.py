@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nilo_schemas.settings import Settings
     from nilo_stream_processors.replay.folder import Folder
 
+FAILED = 1
 app = typer.Typer(help="History through today's code, and the difference.", no_args_is_help=True)
 Source = Annotated[
     Literal["kafka", "parquet", "archive"],
@@ -142,6 +143,44 @@ def list_replays(ctx: typer.Context, *, as_json: Json = False) -> None:
     from nilo_stream_processors.replay.folder import folders
 
     _show(folders(home_of(settings_of(ctx))), as_json=as_json)
+
+
+@app.command()
+def diff(
+    ctx: typer.Context,
+    old: Annotated[str, typer.Argument(metavar="ID", help="Against live, without another one.")],
+    new: Annotated[str | None, typer.Argument(metavar="[ID]", help="Against this one.")] = None,
+    *,
+    live: Annotated[
+        Literal["kafka", "postgres", "parquet"],
+        typer.Option("--live", help="Where live windows are read."),
+    ] = "kafka",
+    rows: Annotated[int, typer.Option("--rows", "-n", min=0, help="Rows of the table.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Compare a replay with what was produced live, or with another replay, cell by cell.
+
+    Exit code 0: nothing differs; 1: something does. Windows that have events outside of the range
+    are not compared. JSON lines have every difference, and the counts in the last line.
+
+    \b
+    Example:
+      nilo replay diff 0601-1200-4f2a
+      nilo replay diff 0601-1200-4f2a 0601-1410-07be --json
+    """
+    from nilo_cli.replays.difference import against_live, between
+    from nilo_cli.replays.running import folder_of
+    from nilo_cli.replays.show import show_difference
+
+    settings = settings_of(ctx)
+    first = folder_of(settings, old)
+    if new is None:
+        found = against_live(settings, first, live)
+    else:
+        found = between(first, folder_of(settings, new))
+    show_difference(found, rows, as_json=as_json)
+    if not found.is_equal:
+        raise typer.Exit(FAILED)
 
 
 def _asked(

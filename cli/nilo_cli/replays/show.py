@@ -1,0 +1,78 @@
+"""A difference for people and for programs."""
+
+from __future__ import annotations
+
+from nilo_cli.output import Row, print_json, show_rows, wants_json
+from nilo_cli.replays.cells import Change
+from nilo_cli.replays.difference import AlertChange, Difference
+
+_COLUMNS = ["metric", "window", "from", "series", "what", "old", "new", "relative", "events"]
+
+
+def show_difference(found: Difference, rows: int, *, as_json: bool) -> None:
+    """The largest differences as a table, or all of them as JSON lines, and the counts."""
+    if wants_json(as_json):
+        for change in found.windows.changes:
+            print_json({"cell": change.to_json()})
+        for alert in found.alerts:
+            print_json({"alert": alert.to_json()})
+        print_json({"summary": found.summary()})
+        return
+    largest = sorted(found.windows.changes, key=_weight, reverse=True)[:rows]
+    if largest:
+        show_rows([_row(change) for change in largest], _COLUMNS, as_json=False)
+    if found.alerts:
+        show_rows([_alert(each) for each in found.alerts[:rows]], _ALERT_COLUMNS, as_json=False)
+    print(verdict(found))
+
+
+_ALERT_COLUMNS = ["alert", "labels", "state", "time", "what"]
+
+
+def verdict(found: Difference) -> str:
+    """One or two lines."""
+    counted = found.windows
+    lines = [
+        f"{counted.equal:,} windows and {found.alerts_equal:,} transitions of alerts are equal, "
+        f"{counted.differ:,} windows ({counted.changed:,} changed, {counted.added:,} added, "
+        f"{counted.removed:,} removed) and {len(found.alerts):,} transitions differ"
+    ]
+    if found.cut or found.beyond:
+        lines.append(
+            f"not compared: {found.cut:,} windows with events outside of the range or not worked "
+            f"off live yet, {found.beyond:,} transitions behind its end"
+        )
+    return "\n".join(lines)
+
+
+def _weight(change: Change) -> float:
+    return float("inf") if change.relative is None else abs(change.relative)
+
+
+def _row(change: Change) -> Row:
+    what = change.field if change.kind == "changed" else change.kind
+    relative = None if change.relative is None else f"{change.relative:+.2%}"
+    events = " ".join(
+        f"{each.partition}:{each.first_offset}-{each.last_offset}" for each in change.sources
+    )
+    return {
+        "metric": change.metric,
+        "window": change.window,
+        "from": f"{change.window_start:%Y-%m-%d %H:%M:%S}",
+        "series": " ".join(f"{name}={value}" for name, value in change.dimensions.items()),
+        "what": what,
+        "old": change.old,
+        "new": change.new,
+        "relative": relative,
+        "events": events,
+    }
+
+
+def _alert(change: AlertChange) -> Row:
+    return {
+        "alert": change.rule,
+        "labels": " ".join(f"{name}={value}" for name, value in change.labels.items()),
+        "state": change.state,
+        "time": f"{change.time:%Y-%m-%d %H:%M:%S}",
+        "what": change.kind if not change.fields else ", ".join(change.fields),
+    }
