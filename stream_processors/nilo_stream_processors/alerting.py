@@ -101,6 +101,8 @@ class Alerting:
         """Look at the windows that are published now, up to the clock of each topic."""
         detection = self.detection(partition)
         for windows, batch in published:
+            if windows.late:
+                continue
             if windows.final.any() and detection.wants(windows.name, windows.window):
                 final = batch if windows.final.all() else batch.filter(pa.array(windows.final))
                 detection.add(windows.name, windows.window, final)

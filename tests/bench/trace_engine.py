@@ -99,7 +99,7 @@ class _Engine:
         for windows in merge.publish(self._merge, _partitions_of, provisional=False):
             final, place = merged.to_arrow(windows), (windows.name, windows.window)
             self.found.windows[place].append(Closed.of(final, windows.metric.dimensions))
-            if self._detection.wants(*place):
+            if not windows.late and self._detection.wants(*place):
                 self._detection.add(*place, final)
         now = merge.clock(self._merge, self._topic, PARTITIONS)
         self.found.alerts += self._detection.advance(self._topic, now)

@@ -40,7 +40,7 @@ def alerting(settings: Settings) -> Alerting:
 
 def look(rules: Alerting, number: int) -> None:
     """Let a slow minute close."""
-    rows: Any = SimpleNamespace(final=np.array([True]), name="calls", window="1m")
+    rows: Any = SimpleNamespace(late=False, final=np.array([True]), name="calls", window="1m")
     end = microseconds(START + (number + 1) * timedelta(minutes=1))
     rules.look(PARTITION, [(rows, batch([window(number, mean=3.0)]))], {"events.llm": end})
 

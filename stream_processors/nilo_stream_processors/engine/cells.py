@@ -72,14 +72,15 @@ class MetricCells:
 class Cells(Pool):
     """The cells of one grouping in one source partition.
 
-    `series` is the text of a cell's labels, `start` and `end` are in microseconds; `dirty`
-    marks the slots that changed since they were last published.
+    `series` is the text of a cell's labels, `start`, `end` and `level` (see `Partials`) are in
+    microseconds; `dirty` marks the slots that changed since they were last published.
     """
 
-    columns: ClassVar = {"series": object, "start": int, "end": int, "dirty": bool}
+    columns: ClassVar = {"series": object, "start": int, "end": int, "level": int, "dirty": bool}
     series: Texts
     start: Ints
     end: Ints
+    level: Ints
     dirty: Bools
 
     def __init__(self, metrics: dict[str, Metric]) -> None:
@@ -140,6 +141,7 @@ class Cells(Pool):
             gap=constant(kind[1], count),
             start=self.start[slots],
             end=self.end[slots],
+            level=self.level[slots],
             sums=block,
             buckets=cells.buckets.of(slots),
             registers=cells.registers.of(slots),

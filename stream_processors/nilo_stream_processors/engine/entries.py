@@ -19,9 +19,9 @@ from nilo_stream_processors.engine.arrays import Bools, Ints, Texts
 from nilo_stream_processors.engine.cells import Cells
 from nilo_stream_processors.engine.partials import Partials
 
-# Series, start, length (of the pane, of the window of a rest; 0 for sessions), gap and partition.
-# The gap of a rest is the hop of its windows below zero.
-Key = tuple[str, int, int, int, int]
+# Series, start, length (of the pane, of the window of a rest; 0 for sessions), gap, level and
+# partition. The gap of a rest is the hop of its windows below zero.
+Key = tuple[str, int, int, int, int, int]
 
 
 class Entries(Cells):
@@ -93,11 +93,13 @@ class Entries(Cells):
         start: int | Ints,
         length: int | Ints,
         gap: int | Ints,
+        level: int | Ints,
         partition: int | Ints,
     ) -> Ints:
         starts: Ints = np.full(len(series), start)
         slots = self.new(series, starts, starts + length)
         self.length[slots], self.gap[slots], self.partition[slots] = length, gap, partition
+        self.level[slots] = level
         return slots
 
     def forget(self, slots: Ints) -> None:
@@ -107,7 +109,7 @@ class Entries(Cells):
 
     def _lose(self, slots: Ints) -> None:
         """The entries in slots are not to be found any more."""
-        columns = self.series, self.start, self.length, self.gap, self.partition
+        columns = self.series, self.start, self.length, self.gap, self.level, self.partition
         for key in zip(*(column[slots].tolist() for column in columns), strict=True):
             del self._found[key]
 
@@ -130,6 +132,7 @@ def _keys_of(partials: Partials) -> Iterator[Key]:
         partials.start.tolist(),
         partials.pane.tolist(),
         partials.gap.tolist(),
+        partials.level.tolist(),
         partials.partition.tolist(),
         strict=True,
     )

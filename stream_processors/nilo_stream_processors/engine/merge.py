@@ -155,9 +155,11 @@ def publish(
         provisional: whether windows that are not final are due as well.
     """
     marks = _watermarks(state, partitions_of)
+    clocks = {topic: clock(state, topic, partitions_of(topic)) for topic in marks}
     for merges in state.metrics.values():
         for merge in merges:
-            yield from merge.publish(marks[merge.metric.event], provisional=provisional)
+            topic = merge.metric.event
+            yield from merge.publish(marks[topic], clocks[topic], provisional=provisional)
 
 
 def forget(state: MergeState, partitions_of: Callable[[str], int], grace: int) -> None:

@@ -45,7 +45,10 @@ class Content:
 
 @dataclass(frozen=True)
 class Published:
-    """Windows of one metric and one length that are to be published; times in microseconds."""
+    """Windows of one metric and one length that are to be published; times in microseconds.
+
+    Rules do not look at what is `late`: it has events that came when the window was closed.
+    """
 
     name: str
     metric: Metric
@@ -57,6 +60,7 @@ class Published:
     revision: Ints
     watermark: Ints
     content: Content
+    late: bool = False
 
     def __len__(self) -> int:
         return len(self.series)

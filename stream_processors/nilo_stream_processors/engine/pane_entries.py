@@ -16,7 +16,7 @@ from nilo_stream_processors.engine.series import Place, Slots, by_place
 
 
 class PaneEntries(Entries):
-    """Entries found by place, which is start, length and gap; `windows`, shape (grids, slots),
+    """Entries found by place, which is start, length, gap and level; `windows`, shape (grids, slots),
     holds the number of the window of each grid, or -1.
 
     Each source partition has numbers of its own: a series often lives in one of them only.
@@ -58,12 +58,12 @@ class PaneEntries(Entries):
 
     def _at(self, partition: int, place: Place, numbers: Ints) -> Ints:
         """New entries of series of a partition; returns their slots."""
-        start, length, gap = place
+        start, length, gap, level = place
         texts = self._places[partition].numbers.texts[numbers]
-        return self._new(texts, start, length, gap, partition)
+        return self._new(texts, start, length, gap, level, partition)
 
     def _lose(self, slots: Ints) -> None:
-        kind = self.partition, self.start, self.length, self.gap
+        kind = self.partition, self.start, self.length, self.gap, self.level
         for (partition, *place), rows in by_place(*(column[slots] for column in kind)):
             held = self._places[partition]
             held.forget(tuple(place), self.series[slots[rows]])
@@ -77,4 +77,4 @@ class PaneEntries(Entries):
 
 
 def _places(partials: Partials) -> Iterator[tuple[Place, Ints]]:
-    return by_place(partials.partition, partials.start, partials.pane, partials.gap)
+    return by_place(partials.partition, partials.start, partials.pane, partials.gap, partials.level)

@@ -40,6 +40,8 @@ class PaneMerge:
         self._eager = [grid.text in own for grid in self.windows]
         self._beat = max(microseconds(window.length) for window in windows if window.text in own)
         self._beats = 0
+        # Up to when rules have looked at windows.
+        self._looked = 0
         self.entries = PaneEntries(name, metric, len(self.windows))
 
     def unknown(self, partials: Partials, passed: int, grace: int) -> Bools:
@@ -61,30 +63,65 @@ class PaneMerge:
         for number, grid in enumerate(self.windows):
             entries.windows[number, slots] = grid.numbers(series, grid.starts(entries.start[slots]))
 
-    def publish(self, watermark: int, *, provisional: bool) -> Iterator[Published]:
-        """The windows that are due at this watermark; without `provisional` only final ones."""
+    def publish(self, watermark: int, clock: int, *, provisional: bool) -> Iterator[Published]:
+        """The windows that are due at this watermark; without `provisional` only final ones.
+
+        One that rules look at by this clock is first published without what came late for it.
+        """
         beat = provisional and watermark // self._beat != self._beats
         if beat:
             self._beats = watermark // self._beat
         for number, grid in enumerate(self.windows):
-            due = grid.close(watermark) | grid.again
+            closing = grid.close(watermark)
+            due = closing | grid.again
+            unseen = closing | (grid.final & (grid.start + grid.length > self._looked))
             due |= grid.changed & (grid.final | (provisional and self._eager[number]) | beat)
             numbers = np.flatnonzero(due)
             if len(numbers):
                 numbers = numbers[np.argsort(grid.start[numbers], kind="stable")]
-                yield self._published(number, numbers, watermark)
+                yield from self._in_turn(number, numbers, watermark, unseen)
                 grid.changed[numbers] = grid.again[numbers] = False
                 grid.unsaved[numbers] = True
+        self._looked = max(self._looked, clock)
 
-    def _published(self, number: int, numbers: Ints, watermark: int) -> Published:
+    def _in_turn(
+        self, number: int, numbers: Ints, watermark: int, unseen: Bools
+    ) -> Iterator[Published]:
+        grid = self.windows[number]
+        late = self._have_late(number)
+        # Those that rules have looked at have nothing new for them.
+        known = numbers[late[numbers] & ~unseen[numbers] & grid.final[numbers]]
+        for some, as_late in ((np.setdiff1d(numbers, known), False), (known, True)):
+            if len(some):
+                yield self._published(number, some, watermark, late=as_late)
+        more = numbers[late[numbers] & unseen[numbers]]
+        if len(more):
+            grid.revision[more] += 1
+            yield self._published(number, more, watermark, late=True)
+
+    def _have_late(self, number: int) -> Bools:
+        """Which windows have entries that came when they were closed."""
+        grid, entries = self.windows[number], self.entries
+        found = np.zeros(grid.capacity, np.bool_)
+        rows = np.flatnonzero((entries.level > 0) & entries.live)
+        if len(rows):
+            windows = entries.windows[number, rows]
+            behind = entries.level[rows] >= grid.start[windows] + grid.length
+            found[windows[behind & (windows >= 0)]] = True
+        return found
+
+    def _published(self, number: int, numbers: Ints, watermark: int, *, late: bool) -> Published:
         grid, entries = self.windows[number], self.entries
         # Behind the last window stands the owner of entries that are in none: nobody.
         owners = np.full(grid.capacity + 1, -1)
         owners[numbers] = np.arange(len(numbers))
         members = owners[entries.windows[number]]
-        rows = np.flatnonzero((members >= 0) & entries.live)
         start = grid.start[numbers]
         end = start + grid.length
+        rows = np.flatnonzero((members >= 0) & entries.live)
+        if not late:
+            closed = grid.final[numbers][members[rows]] & (entries.level[rows] > 0)
+            rows = rows[~(closed & (entries.level[rows] >= end[members[rows]]))]
         return Published(
             name=self.name,
             metric=self.metric,
@@ -96,6 +133,7 @@ class PaneMerge:
             revision=grid.revision[numbers],
             watermark=np.minimum(watermark, end),
             content=content_of(entries, rows, members[rows], len(numbers)),
+            late=late,
         )
 
     def expire(self, passed: int, grace: int) -> None:
@@ -119,7 +157,9 @@ class PaneMerge:
         windows = entries.windows[number, panes]
         whole, hop = (constant(length, len(panes)) for length in (grid.length, -grid.hop))
         kept = entries.stored(panes, self.metric.event)
-        slots = entries.rests(replace(kept, start=grid.start[windows], pane=whole, gap=hop))
+        # No window of which a rest is kept closes before what came late for its pane.
+        rest = replace(kept, start=grid.start[windows], pane=whole, gap=hop, level=0 * whole)
+        slots = entries.rests(rest)
         entries.windows[number, slots] = windows
 
     def stored(self, *, all_of_it: bool) -> tuple[Partials, WindowRows]:
@@ -182,10 +222,9 @@ class PaneMerge:
 
 def _summed(partials: Partials) -> Partials:
     """One partial for each series, pane and partition: the sum of those that there are."""
-    places = zip(
-        partials.series.tolist(), partials.start.tolist(), partials.partition.tolist(), strict=True
-    )
-    numbers: dict[tuple[str, int, int], int] = {}
+    columns = partials.series, partials.start, partials.partition, partials.level
+    places = zip(*(column.tolist() for column in columns), strict=True)
+    numbers: dict[tuple[str, int, int, int], int] = {}
     owners = np.array([numbers.setdefault(place, len(numbers)) for place in places], np.int64)
     count = len(numbers)
     block = sums.empty(count)

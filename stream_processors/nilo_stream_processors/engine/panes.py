@@ -23,7 +23,7 @@ class Panes:
         self.grouping = grouping
         self.cells = Cells(grouping.metrics)
         self._other = np.array([text_of([OTHER] * len(grouping.dimensions))], np.object_)
-        # A pane is a place.
+        # A place is a pane, and how many panes later than it an event came: 0 in time.
         self._slots = Slots(Numbers())
 
     def in_time(self, times: Ints, before: Ints, grace: int) -> Bools:
@@ -31,64 +31,70 @@ class Panes:
         pane = self.grouping.pane
         return times - times % pane + pane + grace > before
 
-    def add(self, rows: Chosen, columns: Columns) -> int:
+    def add(self, rows: Chosen, columns: Columns, before: Ints) -> int:
         """Add rows of a batch; returns how many of them fell to `__other__`."""
         panes = columns.times[rows] // self.grouping.pane
-        first = int(panes.min())
-        span = int(panes.max()) - first + 1
+        # Before the end of its pane the watermark is at most in that pane.
+        delays = np.maximum(before[rows] // self.grouping.pane - panes, 0)
+        first, most = int(panes.min()), int(delays.max()) + 1
+        span = (int(panes.max()) - first + 1) * most
         members, series = columns.series(self.grouping.dimensions, rows)
-        found, members = distinct(members * span + panes - first, len(series) * span)
-        slots, capped = self._find(series, found // span, found % span + first)
+        places = (panes - first) * most + delays
+        found, members = distinct(members * span + places, len(series) * span)
+        places = found % span
+        slots, capped = self._find(series, found // span, places // most + first, places % most)
         self.cells.add(slots[members], rows, columns)
         return int(capped[members].sum()) if capped.any() else 0
 
-    def _find(self, series: Texts, which: Ints, panes: Ints) -> tuple[Ints, Bools]:
-        """The slot of each (series, pane) in their order, and whether the cap made it `OTHER`'s."""
+    def _find(self, series: Texts, which: Ints, panes: Ints, delays: Ints) -> tuple[Ints, Bools]:
+        """The slot of each series at its place, and whether the cap made it `OTHER`'s."""
         numbers = self._slots.numbers.find(series)
         slots, capped = np.empty(len(which), np.int64), np.zeros(len(which), np.bool_)
-        for pane, here in by_place(panes):
-            slots[here], capped[here] = self._in_pane(pane, series, numbers, which[here])
+        for place, here in by_place(panes, delays):
+            slots[here], capped[here] = self._at(place, series, numbers, which[here])
         return slots, capped
 
-    def _in_pane(
-        self, pane: Place, series: Texts, numbers: Ints, which: Ints
-    ) -> tuple[Ints, Bools]:
-        slots = self._slots.find(pane, numbers[which])
+    def _at(self, place: Place, series: Texts, numbers: Ints, which: Ints) -> tuple[Ints, Bools]:
+        slots = self._slots.find(place, numbers[which])
         capped = np.zeros(len(which), np.bool_)
         missing = np.flatnonzero(slots < 0)
         if len(missing):
-            room = self._room(pane, len(missing))
+            room = self._room(place, len(missing))
             new, over = missing[:room], missing[room:]
             nameless = which[new][numbers[which[new]] < 0]
             numbers[nameless] = self._slots.numbers.named(series[nameless])
-            slots[new] = self._new(pane, numbers[which[new]])
-            self._slots.put(pane, numbers[which[new]], slots[new])
+            slots[new] = self._new(place, numbers[which[new]])
+            self._slots.put(place, numbers[which[new]], slots[new])
             if len(over):
-                other = self._whatever_the_cap(self._other, np.array(pane))
+                other = self._whatever_the_cap(self._other, *(np.array([each]) for each in place))
                 slots[over], capped[over] = other, True
         return slots, capped
 
-    def _room(self, pane: Place, wanted: int) -> int:
+    def _room(self, place: Place, wanted: int) -> int:
         if not self.grouping.dimensions:
             return wanted
-        return max(self.grouping.cap - self._slots.count(pane), 0)
+        return max(self.grouping.cap - self._slots.count(place), 0)
 
     def _new(self, place: Place, numbers: Ints) -> Ints:
-        """Cells of these series in a pane; returns their slots."""
-        length = self.grouping.pane
-        starts = np.full(len(numbers), place[0] * length)
-        return self.cells.new(self._slots.numbers.texts[numbers], starts, starts + length)
+        """Cells of these series at a place; returns their slots."""
+        length, (pane, delay) = self.grouping.pane, place
+        starts = np.full(len(numbers), pane * length)
+        slots = self.cells.new(self._slots.numbers.texts[numbers], starts, starts + length)
+        self.cells.level[slots] = (pane + delay) * length if delay else 0
+        return slots
 
-    def _whatever_the_cap(self, series: Texts, panes: Ints) -> Ints:
-        """The slot of each series in its pane."""
+    def _whatever_the_cap(self, series: Texts, panes: Ints, delays: Ints) -> Ints:
+        """The slot of each series at its place."""
         numbers, slots = self._slots.numbers.named(series), np.empty(len(series), np.int64)
-        for pane, rows in by_place(panes):
-            slots[rows] = self._slots.taken(pane, numbers[rows], self._new)
+        for place, rows in by_place(panes, delays):
+            slots[rows] = self._slots.taken(place, numbers[rows], self._new)
         return slots
 
     def restore(self, stored: Partials) -> None:
         """Join stored cells of one metric in; finer panes of an earlier catalogue fall together."""
-        slots = self._whatever_the_cap(stored.series, stored.start // self.grouping.pane)
+        panes = stored.start // self.grouping.pane
+        delays = np.maximum(stored.level // self.grouping.pane - panes, 0)
+        slots = self._whatever_the_cap(stored.series, panes, delays)
         self.cells.join(slots, str(stored.metric[0]), stored)
         # What was published in panes of another length is published in ours.
         self.cells.dirty[slots] |= stored.pane != self.grouping.pane

@@ -21,8 +21,8 @@ from nilo_stream_processors.engine.texts import NAME, arrow_texts, texts_of
 
 _INT_LIST = pa.list_(pa.int64())
 _TEXTS = ("metric", "series", "topic")
-_INTS = ("partition", "pane", "gap", "start", "end")
-_KEY = (*_TEXTS, "partition", "pane", "gap", "start")
+_INTS = ("partition", "pane", "gap", "start", "end", "level")
+_KEY = (*_TEXTS, "partition", "pane", "gap", "start", "level")
 _BINS = ("buckets", "registers")
 SCHEMA = pa.schema(
     {
@@ -41,7 +41,9 @@ class Partials:
 
     `series` is the text of the labels (see `series.text_of`); `topic` and `partition` name the
     source; `pane` and `gap` say what kind of cell it is (see `plan.Grouping`); `start` and `end`
-    are in microseconds, for a session those of its first and last event. `sums` has shape
+    are in microseconds, for a session those of its first and last event. `level` is 0 for what came in
+    time; of what came behind the end of its pane, the last end of a pane that the watermark had
+    passed by then: a window that ends there or earlier was closed without it. `sums` has shape
     (fields, length).
     """
 
@@ -53,6 +55,7 @@ class Partials:
     gap: Ints
     start: Ints
     end: Ints
+    level: Ints
     sums: Ints
     buckets: Bins
     registers: Bins
@@ -100,7 +103,7 @@ def withdrawals(
     none = Bins(np.zeros(count, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
     names = constant(metric, count), series, constant(source[0], count)
     where = constant(source[1], count), constant(0, count), constant(gap, count)
-    return Partials(*names, *where, start, start, block, none, none)
+    return Partials(*names, *where, start, start, constant(0, count), block, none, none)
 
 
 def _taken(column: Any, rows: Ints) -> Any:

@@ -1,10 +1,10 @@
-"""A source partition of a bounded replay, cut so that the result depends on its events alone.
+"""A source partition of a bounded replay, cut into pieces.
 
-Rules look at a window once, when it closes; so it matters what is in it by then. Live that is a
-matter of how far each partition has been read. In a replay a window holds, when it closes, exactly
-the events that came before the watermark of their own partition had passed its end: windows close
-at *lines*, the multiples of a grid that all ends of windows lie on, and a row that comes behind its
-line begins a new piece, which waits until that line is closed.
+Where a piece ends has no part in the result: what came late for a window of panes is told by its
+level (see `partials`), so windows hold the same when they close. Sessions have no such thing, and
+rules look at a session once, when it closes. So of metrics with sessions windows close at *lines*
+only, multiples of a time, and a row that comes when its session may be closed begins a new piece,
+which waits until the lines before it are closed.
 """
 
 from __future__ import annotations
@@ -37,35 +37,34 @@ _ROWS = 100_000
 
 @dataclass(frozen=True)
 class Lines:
-    """Where windows close: at multiples of `grid`; `gap` is that of the shortest session, 0: none.
+    """Where the windows of a family close: at multiples of `step`, the gap that its sessions share.
 
-    Both in microseconds.
+    In microseconds; 0 for a family without sessions, whose windows close anywhere.
     """
 
-    grid: int
-    gap: int
+    step: int
 
     @classmethod
     def of(cls, groupings: list[Grouping]) -> Lines:
         """Those of the metrics of a family."""
-        panes = [one.pane for one in groupings if one.pane]
-        gaps = [one.gap for one in groupings if one.gap]
-        return cls(gcd(*panes) or min(gaps, default=1), min(gaps, default=0))
-
-    def floor(self, time: Ints) -> Ints:
-        """The last line at or before each time."""
-        return time - time % self.grid
+        return cls(gcd(*(one.gap for one in groupings)))
 
     def reached(self, watermark: int) -> int:
-        """The last line that a watermark has passed."""
-        return watermark - watermark % self.grid
+        """How far windows close at a watermark."""
+        return watermark - watermark % self.step if self.step else watermark
 
-    def behind(self, times: Ints, before: Ints) -> Ints:
-        """The rows whose window, or one of them, closes at a line that was passed before them."""
-        ends = self.floor(times) + self.grid
-        if self.gap:
-            ends = np.minimum(ends, times + self.gap)
-        return np.flatnonzero(ends <= self.floor(before))
+    def waiting(self, times: Ints, before: Ints) -> set[int]:
+        """The rows with which a piece begins that waits.
+
+        Args:
+            times: of the rows.
+            before: the watermark as it stands before each of them.
+        """
+        if not self.step:
+            return set()
+        lines = before - before % self.step
+        late = np.flatnonzero(times + self.step <= lines)
+        return _first_of_each(late, lines[late])
 
 
 class Taken(NamedTuple):
@@ -82,8 +81,7 @@ class Piece:
 
     Args:
         source: topic and partition.
-        waits: it begins with a row that is behind its line: the lines that the partition had
-            passed until then close first.
+        waits: the lines that the partition had passed until then close first.
         changed: snapshots of the cells.
         mark: of the partition.
         taken: what became of the rows.
@@ -104,14 +102,14 @@ class Cutter:
         source: topic and partition.
         bounds: what is late, and what is from the future.
         lines: where windows close.
-        paced: begin a new piece at each line, for somebody who waits in between.
+        beat: a piece is no longer than this, for somebody who waits in between; microseconds.
     """
 
     def __init__(
-        self, state: SourceState, source: Source, bounds: Bounds, lines: Lines, *, paced: bool
+        self, state: SourceState, source: Source, bounds: Bounds, lines: Lines, beat: int | None
     ) -> None:
         self.state, self._source, self._bounds = state, source, bounds
-        self._lines, self._paced = lines, paced
+        self._lines, self._beat = lines, beat
         self._waits, self._taken = False, Taken(0, 0, 0)
 
     def cut(self, batch: pa.RecordBatch, offsets: Ints, stamps: Ints) -> Iterator[Piece]:
@@ -124,11 +122,10 @@ class Cutter:
         """
         times = ints(batch.column("time"))
         before = _before(times, stamps, self.state.watermark, self._bounds)
-        behind = self._lines.behind(times, before)
-        waiting = _first_of_each(behind, self._lines.floor(before[behind]))
+        waiting = self._lines.waiting(times, before)
         begins = set(waiting)
-        if self._paced:
-            begins |= _first_of_each(np.arange(len(times)), self._lines.floor(before))
+        if self._beat is not None:
+            begins |= _first_of_each(np.arange(len(times)), before // self._beat)
         for first, stop in pairwise(sorted({0, *begins, len(times)})):
             if first in begins:
                 yield from self.rest()

@@ -140,7 +140,7 @@ class Rebuild:
             for windows in publish(target.merges, self._partitions_of, provisional=False):
                 batch = self._whole(merged.to_arrow(windows), windows.start)
                 found.windows.append(batch)
-                if target.detection.wants(windows.name, windows.window):
+                if not windows.late and target.detection.wants(windows.name, windows.window):
                     target.detection.add(windows.name, windows.window, batch)
             found.alerts += self._looked(target)
             forget(target.merges, self._partitions_of, self._shape.grace)

@@ -59,7 +59,7 @@ class SessionMerge:
             self._slots[series].add(slot)
             self._changed[series].add(slot)
 
-    def publish(self, watermark: int, *, provisional: bool) -> Iterator[Published]:
+    def publish(self, watermark: int, _clock: int, *, provisional: bool) -> Iterator[Published]:
         """The sessions that changed or became final, and those that were withdrawn.
 
         Without `provisional` those that are not final wait.

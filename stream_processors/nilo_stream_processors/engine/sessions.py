@@ -35,7 +35,7 @@ class Sessions:
         """Which events still find a session: watermarks stand `before` each of them."""
         return times + self.grouping.gap + grace > before
 
-    def add(self, rows: Chosen, columns: Columns) -> int:
+    def add(self, rows: Chosen, columns: Columns, _before: Ints) -> int:
         """Add rows of a batch; returns how many of them fell to `__other__`."""
         times = columns.times[rows]
         numbers, series, capped = self._named_series(rows, columns)

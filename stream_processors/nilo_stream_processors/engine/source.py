@@ -108,7 +108,7 @@ def _add(
     in_time = part.in_time(columns.times, before, grace)
     taken = chosen & in_time
     if taken.any():
-        capped = part.add(ALL if taken.all() else np.flatnonzero(taken), columns)
+        capped = part.add(ALL if taken.all() else np.flatnonzero(taken), columns, before)
         if capped:
             state.capped.update(dict.fromkeys(part.grouping.metrics, capped))
     late = chosen & ~in_time

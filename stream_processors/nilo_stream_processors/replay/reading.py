@@ -53,14 +53,14 @@ class Kept:
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast is read: a piece ends at each line for somebody who waits there; events a second."""
+    """How fast is read: pieces of so much event time (µs) at most, so many events a second."""
 
-    paced: bool = False
+    beat: int | None = None
     rate: float | None = None
 
     def shared(self, count: int) -> Pace:
         """The share of one of so many who read."""
-        return Pace(self.paced, self.rate and self.rate / count)
+        return Pace(self.beat, self.rate and self.rate / count)
 
 
 class Reading:
@@ -88,7 +88,7 @@ class Reading:
         self._pace = pace
         self._open = {
             stretch.source: _Open(
-                manifest, catalogue, store, stretch, kept.get(stretch.source), paced=pace.paced
+                manifest, catalogue, store, stretch, kept.get(stretch.source), beat=pace.beat
             )
             for stretch in stretches
         }
@@ -130,14 +130,14 @@ class _Open:
         stretch: Stretch,
         kept: Kept | None,
         *,
-        paced: bool,
+        beat: int | None,
     ) -> None:
         groupings = plan(catalogue.of_event(stretch.source[0]), manifest.rules.series_cap)
         self.state: SourceState = source_state(groupings)
         self._source, self._range = stretch.source, manifest.range
         self._grace, self._next = manifest.rules.grace, stretch.first
         self._cutter = Cutter(
-            self.state, self._source, manifest.rules.bounds(), Lines.of(groupings), paced=paced
+            self.state, self._source, manifest.rules.bounds(), Lines.of(groupings), beat
         )
         # A session whose events lie on both sides of the begin is seen to have begun before it.
         self._begin = self._range.begin() - max((one.gap for one in groupings), default=0)

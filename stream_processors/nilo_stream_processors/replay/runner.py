@@ -101,7 +101,7 @@ class Runner:
             left,
             kept=kept,
             waiting=waiting,
-            pace=Pace(pacing.speed is not None, pacing.rate),
+            pace=Pace(None if pacing.speed is None else round(pacing.speed * 1e6), pacing.rate),
             workers=pacing.workers,
         )
 

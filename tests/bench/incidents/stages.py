@@ -57,7 +57,7 @@ class Stages:
         merge.take(self._merge, Partials.joined(parts), marks, _BOUNDS.grace)
         for windows in merge.publish(self._merge, _partitions_of, provisional=False):
             self.windows += len(windows)
-            if self._detection.wants(windows.name, windows.window):
+            if not windows.late and self._detection.wants(windows.name, windows.window):
                 self._detection.add(windows.name, windows.window, merged.to_arrow(windows))
         merge.forget(self._merge, _partitions_of, _BOUNDS.grace)
         now = merge.watermark(self._merge, topic, PARTITIONS)
