@@ -87,15 +87,8 @@ class Entries(Cells):
             slots[slots < 0] = [self._found[key] for key in keys]
         return slots
 
-    def _new(
-        self,
-        series: Texts,
-        start: int | Ints,
-        length: int | Ints,
-        gap: int | Ints,
-        level: int | Ints,
-        partition: int | Ints,
-    ) -> Ints:
+    def _new(self, series: Texts, *place: int | Ints) -> Ints:
+        start, length, gap, level, partition = place
         starts: Ints = np.full(len(series), start)
         slots = self.new(series, starts, starts + length)
         self.length[slots], self.gap[slots], self.partition[slots] = length, gap, partition

@@ -16,8 +16,9 @@ from nilo_stream_processors.engine.series import Place, Slots, by_place
 
 
 class PaneEntries(Entries):
-    """Entries found by place, which is start, length, gap and level; `windows`, shape (grids, slots),
-    holds the number of the window of each grid, or -1.
+    """Entries found by place, which is start, length, gap and level.
+
+    `windows`, shape (grids, slots), holds the number of the window of each grid, or -1.
 
     Each source partition has numbers of its own: a series often lives in one of them only.
     """

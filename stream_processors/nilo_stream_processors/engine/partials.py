@@ -41,9 +41,9 @@ class Partials:
 
     `series` is the text of the labels (see `series.text_of`); `topic` and `partition` name the
     source; `pane` and `gap` say what kind of cell it is (see `plan.Grouping`); `start` and `end`
-    are in microseconds, for a session those of its first and last event. `level` is 0 for what came in
-    time; of what came behind the end of its pane, the last end of a pane that the watermark had
-    passed by then: a window that ends there or earlier was closed without it. `sums` has shape
+    are in microseconds, for a session those of its first and last event. `level` is 0 for what
+    came in time; of what came behind the end of its pane, the last end of a pane that the watermark
+    had passed by then: a window that ends there or earlier was closed without it. `sums` has shape
     (fields, length).
     """
 
