@@ -101,7 +101,7 @@ def _fill(settings: Settings, trial: Trial, store: str, wanted: Wanted) -> None:
 def _standing(settings: Settings, trial: Trial, key: str, at: datetime) -> Standing:
     """Where the rule stood, as far as time had come for the events."""
     from nilo_cli.rerun.clock import clock_of
-    from nilo_cli.rerun.slices import microseconds
+    from nilo_cli.times import microseconds
 
     clock = max(trial.reached, clock_of(settings, trial.family))
     return trial.standing(key, min(microseconds(at), clock))

@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from nilo_cli.errors import UsageError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def parse_time(text: str, now: datetime) -> datetime:
@@ -26,3 +29,13 @@ def parse_time(text: str, now: datetime) -> datetime:
             f"{text!r} is no time: use now, 1h (before now) or 2025-06-01T12:00:00Z"
         ) from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def microseconds(time: datetime) -> int:
+    """Since 1970."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def time_of(since_1970: int) -> datetime:
+    """The time of so many microseconds since 1970, in UTC."""
+    return _EPOCH + since_1970 * _MICROSECOND

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nilo_consumers.window_rows import COLUMNS, SCHEMA
+from nilo_consumers.batch import ORIGIN
+from nilo_consumers.window_rows import SCHEMA
 from nilo_schemas.results import SourceRange
 from nilo_stream_processors.engine.arrays import Bools, Floats, Ints
 
@@ -23,6 +24,7 @@ Kind = Literal["added", "removed", "changed"]
 VALUES = ("count", "errors", "sum", "min", "max", "mean", "rate", "error_ratio", "distinct")
 # Of the texts of a key, in which none of these may stand.
 _FIELD, _PAIR = "\x1f", "\x1e"
+_READ = pa.schema([field for field in SCHEMA if field not in ORIGIN])
 Ends = Mapping[tuple[str, int], tuple[int, int]]
 
 
@@ -59,9 +61,21 @@ class Cells:
     rows: pa.Table
 
     @classmethod
-    def of(cls, batches: Iterable[pa.RecordBatch]) -> Cells:
-        """Those of final windows with all their revisions; what is withdrawn is none."""
-        table = pa.Table.from_batches([batch.select(COLUMNS_READ) for batch in batches], _READ)
+    def of(
+        cls,
+        batches: Iterable[pa.RecordBatch],
+        *,
+        withdrawn: bool = False,
+        schema: pa.Schema = _READ,
+    ) -> Cells:
+        """Those of final windows with all their revisions.
+
+        Args:
+            batches: with the columns of a window.
+            withdrawn: also those whose newest revision says that there is none any more.
+            schema: which columns are kept; histograms, the largest part, only when they are asked.
+        """
+        table = pa.Table.from_batches([batch.select(schema.names) for batch in batches], schema)
         table = table.filter(pc.field("final")).combine_chunks()
         if not table.num_rows:
             return cls(np.empty(0, np.object_), table)
@@ -69,15 +83,16 @@ class Cells:
         _, codes = np.unique(keys, return_inverse=True)
         order = np.lexsort((table["revision"].to_numpy(), codes))
         last = order[np.flatnonzero(np.diff(codes[order], append=-1))]
-        last = last[table["count"].to_numpy()[last] > 0]
+        if not withdrawn:
+            last = last[table["count"].to_numpy()[last] > 0]
         return cls(keys[last], table.take(pa.array(last)))
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def take(self, wanted: Bools) -> Cells:
-        """Those that are wanted."""
-        places = np.flatnonzero(wanted)
+    def take(self, wanted: Bools | Ints) -> Cells:
+        """Those that are wanted, by a mask or by their places."""
+        places = np.flatnonzero(wanted) if wanted.dtype == np.bool_ else wanted
         return Cells(self.keys[places], self.rows.take(pa.array(places)))
 
     def within(self, ends: Ends) -> Bools:
@@ -93,10 +108,6 @@ class Cells:
     def sources(self, row: int) -> list[SourceRange]:
         """The stretches that a window was made of."""
         return [SourceRange.model_validate(each) for each in self.rows["sources"][row].as_py()]
-
-
-COLUMNS_READ = [name for name in COLUMNS if not name.startswith("kafka_")]
-_READ = pa.schema([SCHEMA.field(name) for name in COLUMNS_READ])
 
 
 def _keys(table: pa.Table) -> Any:
@@ -134,14 +145,12 @@ class Compared:
 
 def compare(old: Cells, new: Cells) -> Compared:
     """All differences, in the order of the keys."""
-    _, mine, theirs = np.intersect1d(old.keys, new.keys, return_indices=True)
-    found = Compared()
-    differs = np.zeros(len(mine), np.bool_)
-    both = old.rows.take(pa.array(mine)), new.rows.take(pa.array(theirs))
-    for name, before, after in _columns(*both):
-        unequal = ~((before == after) | (np.isnan(before) & np.isnan(after)))
-        differs |= unequal
-        for place in np.flatnonzero(unequal).tolist():
+    mine, theirs, unequal = _matched(old, new)
+    found, differs = Compared(), np.zeros(len(mine), np.bool_)
+    for name, before, after in unequal:
+        places = np.flatnonzero(_unequal(before, after))
+        differs[places] = True
+        for place in places.tolist():
             values = _value(before[place]), _value(after[place])
             found.changes.append(_change("changed", new, int(theirs[place]), name, values))
     found.changed = int(differs.sum())
@@ -152,6 +161,25 @@ def compare(old: Cells, new: Cells) -> Compared:
         found.changes += [_alone(kind, cells, row) for row in alone]  # type: ignore[arg-type]  # one of Kind
     found.changes.sort(key=lambda each: (each.metric, each.window, each.window_start))
     return found
+
+
+def matched(old: Cells, new: Cells) -> tuple[Ints, Ints, Bools]:
+    """The places of the cells that both have, in each of them, and which of these differ."""
+    mine, theirs, values = _matched(old, new)
+    differs = np.zeros(len(mine), np.bool_)
+    for _, before, after in values:
+        differs |= _unequal(before, after)
+    return mine, theirs, differs
+
+
+def _matched(old: Cells, new: Cells) -> tuple[Ints, Ints, Iterator[tuple[str, Floats, Floats]]]:
+    _, mine, theirs = np.intersect1d(old.keys, new.keys, return_indices=True)
+    both = old.rows.take(pa.array(mine)), new.rows.take(pa.array(theirs))
+    return mine, theirs, _columns(*both)
+
+
+def _unequal(before: Floats, after: Floats) -> Bools:
+    return np.asarray(~((before == after) | (np.isnan(before) & np.isnan(after))), np.bool_)
 
 
 def _columns(old: pa.Table, new: pa.Table) -> Iterator[tuple[str, Floats, Floats]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ import pyarrow.compute as pc
 from nilo_cli.replays import cells
 from nilo_cli.replays.cells import Cells, Compared
 from nilo_cli.replays.live import Live, live_alerts, live_reach, live_windows
+from nilo_cli.times import time_of
 from nilo_schemas.alerts import Alert
 from nilo_schemas.catalogue import Catalogue
 from nilo_schemas.settings import Settings
 from nilo_stream_processors.replay.folder import Folder
-from nilo_stream_processors.replay.manifest import Manifest
+from nilo_stream_processors.replay.manifest import Manifest, Range
 
 # Of an alert: which events show it is looked up live, by hand who has it.
 _NOT_COMPARED = frozenset({"samples", "acknowledged_by"})
@@ -88,17 +89,23 @@ def against_live(settings: Settings, folder: Folder, store: Live) -> Difference:
     manifest = folder.manifest()
     catalogue = Catalogue.model_validate(manifest.catalogue)
     asked = manifest.range
-    since, until = (None if t is None else _time(t) for t in (asked.since, asked.until))
+    since, until = times(asked)
     metrics = _telling(catalogue, asked.where)
     found = live_windows(settings, store, metrics, since=since, until=until)
     old = Cells.of(_of(batch, asked.where) for batch in found)
     new = Cells.of(_of(batch, asked.where) for batch in folder.windows())
-    old, new, cut = _comparable(settings, manifest, old, new)
+    old, new, cut = comparable(settings, manifest, old, new)
     # What rules say of some events alone nobody has said live.
     alerts = [] if asked.where else live_alerts(settings, catalogue.rules)
     compared = cells.compare(old, new)
     said = [] if asked.where else list(folder.alerts())
     return _difference(compared, cut, _inside(alerts, folder), said)
+
+
+def times(asked: Range) -> tuple[datetime | None, datetime | None]:
+    """The bounds of a range."""
+    since, until = (None if t is None else time_of(t) for t in (asked.since, asked.until))
+    return since, until
 
 
 def _telling(catalogue: Catalogue, where: Mapping[str, str]) -> list[str]:
@@ -119,10 +126,13 @@ def between(old: Folder, new: Folder) -> Difference:
     return _difference(found, 0, (list(old.alerts()), 0), list(new.alerts()))
 
 
-def _comparable(
+def comparable(
     settings: Settings, manifest: Manifest, old: Cells, new: Cells
 ) -> tuple[Cells, Cells, int]:
-    """The cells whose events are all in the range, and that the processors have come to."""
+    """The cells whose events are all in the range, and that the processors have come to.
+
+    Also how many there are of others.
+    """
     ends = {each.source: (each.first, each.stop) for each in manifest.range.parts()}
     inside = old.within(ends)
     cut = old.take(~inside)
@@ -138,10 +148,10 @@ def _comparable(
 def _inside(alerts: Iterable[Alert], folder: Folder) -> tuple[list[Alert], int]:
     """The transitions in the time in which the replay has looked, and how many are later."""
     manifest, summary = folder.manifest(), folder.summary() or {}
-    clocks = {topic: _time(clock) for topic, clock in summary.get("clocks", {}).items()}
+    clocks = {topic: time_of(clock) for topic, clock in summary.get("clocks", {}).items()}
     metrics = Catalogue.model_validate(manifest.catalogue).metrics
     since = manifest.range.since
-    mine = [each for each in alerts if since is None or each.time > _time(since)]
+    mine = [each for each in alerts if since is None or each.time > time_of(since)]
     by_then = [each for each in mine if each.time <= clocks[metrics[each.metric].event]]
     return by_then, len(mine) - len(by_then)
 
@@ -178,7 +188,3 @@ def _alert_change(old: Alert | None, new: Alert | None) -> AlertChange | None:
     return AlertChange(
         kind, told.id, told.rule, dict(told.labels), str(told.state), told.time, differing
     )
-
-
-def _time(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(microseconds / 1e6, UTC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but not so marked
@@ -16,6 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but
 from nilo_cli.cluster import connect, watermarks
 from nilo_cli.errors import UsageError
 from nilo_cli.replays.stores import EXTENTS
+from nilo_cli.times import microseconds
 from nilo_schemas import groups
 from nilo_schemas.catalogue import Catalogue
 from nilo_schemas.errors import ContractError
@@ -24,7 +25,6 @@ from nilo_stream_processors.engine.merge import Source
 from nilo_stream_processors.engine.plan import plan
 from nilo_stream_processors.replay.manifest import Range, StoreName
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _OFFSETS = re.compile(r"(?P<topic>[^:]+):(?P<partition>\d+):(?P<first>\d+)-(?P<last>\d+)").fullmatch
 _LAST = re.compile(r"-(\d+)").fullmatch
@@ -63,7 +63,7 @@ def range_of(settings: Settings, asked: Asked, catalogue: Catalogue) -> Range:
         UnreachableError: no broker answers.
         StoreError: the store does not answer.
     """
-    since = None if asked.since is None else _microseconds(asked.since)
+    since = None if asked.since is None else microseconds(asked.since)
     warm_up = asked.warm_up // _MICROSECOND if since is not None else 0
     ends = _held(settings, asked, catalogue)
     if asked.offsets:
@@ -72,7 +72,7 @@ def range_of(settings: Settings, asked: Asked, catalogue: Catalogue) -> Range:
         store=asked.store,
         stretches=[(*source, *both) for source, both in sorted(ends.items())],
         since=since,
-        until=None if asked.until is None else _microseconds(asked.until),
+        until=None if asked.until is None else microseconds(asked.until),
         warm_up=warm_up,
         where=dict(asked.where),
     )
@@ -113,7 +113,7 @@ def _offsets_at(
     admin: AdminClient, held: Mapping[groups.Place, tuple[int, int]], time: datetime
 ) -> dict[groups.Place, int]:
     places = [TopicPartition(*place) for place in held]
-    milliseconds = max(0, _microseconds(time) // 1000)
+    milliseconds = max(0, microseconds(time) // 1000)
     found = groups.offsets(admin, places, OffsetSpec.for_timestamp(milliseconds))
     # -1 where all records are older.
     return {place: found[place] if found[place] >= 0 else held[place][1] for place in held}
@@ -146,7 +146,3 @@ def _named(sources: Iterable[Source]) -> str:
 def _longest_gap(catalogue: Catalogue) -> timedelta:
     gaps = [one.gap for topic in catalogue.topics() for one in plan(catalogue.of_event(topic), 1)]
     return max(gaps, default=0) * _MICROSECOND
-
-
-def _microseconds(time: datetime) -> int:
-    return (time - _EPOCH) // _MICROSECOND

@@ -24,7 +24,7 @@ from nilo_schemas.settings import Settings
 from nilo_schemas.topics import create_result_topics
 from nilo_stream_processors.replay.errors import GoneError
 from nilo_stream_processors.replay.folder import Folder, FolderError, folders
-from nilo_stream_processors.replay.manifest import NEVER_LATE, Manifest, Rules
+from nilo_stream_processors.replay.manifest import NEVER_LATE, Manifest, Range, Rules
 from nilo_stream_processors.replay.publishing import Publisher
 from nilo_stream_processors.replay.runner import Pacing, Runner, Tally
 
@@ -45,6 +45,11 @@ def folder_of(settings: Settings, name: str) -> Folder:
         known = ", ".join(each.path.name for each in folders(home_of(settings))) or "none"
         raise FolderError(f"there is no replay {name!r}; there are: {known}")
     return folder
+
+
+def new_id() -> str:
+    """A name that no replay has."""
+    return f"{datetime.now(UTC):%m%d-%H%M}-{secrets.token_hex(2)}"
 
 
 def make(
@@ -68,14 +73,27 @@ def make(
         NiloError: the range is not there, or the folder is taken.
     """
     mine = narrowed(catalogue, asked.topics, asked.where)
-    name = f"{datetime.now(UTC):%m%d-%H%M}-{secrets.token_hex(2)}"
+    found = range_of(settings, asked, mine)
+    return make_from(settings, found, catalogue, out=out, take_late=take_late)
+
+
+def make_from(
+    settings: Settings,
+    found: Range,
+    catalogue: Catalogue,
+    *,
+    out: Path | None,
+    take_late: bool = False,
+) -> Folder:
+    """As `make`, of a range that is known."""
+    name = out.name if out and out.parent == home_of(settings) else new_id()
     manifest = Manifest(
         id=name,
         made_at=datetime.now(UTC),
         version=version("nilometer"),
-        range=range_of(settings, asked, mine),
+        range=found,
         rules=_rules(settings, take_late=take_late),
-        catalogue=to_json(mine),
+        catalogue=to_json(narrowed(catalogue, found.topics(), found.where)),
         namespace=None if out else f"{settings.topic_prefix}replay.{name}.",
     )
     folder = Folder(out or home_of(settings) / name)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nilo_cli.output import Row, print_json, show_rows, wants_json
+from nilo_cli.replays.canary import Tried
 from nilo_cli.replays.cells import Change
 from nilo_cli.replays.difference import AlertChange, Difference
 
@@ -76,3 +79,35 @@ def _alert(change: AlertChange) -> Row:
         "time": f"{change.time:%Y-%m-%d %H:%M:%S}",
         "what": change.kind if not change.fields else ", ".join(change.fields),
     }
+
+
+def show_tried(found: Sequence[Tried], *, as_json: bool) -> bool:
+    """What was tried, family by family, and the verdict in one line; whether all is equal."""
+    compared = [each.difference for each in found if each.difference is not None]
+    equal = all(each.is_equal for each in compared)
+    told = {
+        "equal": equal,
+        "families": len(compared),
+        "events": sum(each.events for each in found),
+        "windows_equal": sum(each.windows.equal for each in compared),
+        "windows_differ": sum(each.windows.differ for each in compared),
+        "alerts_equal": sum(each.alerts_equal for each in compared),
+        "alerts_differ": sum(len(each.alerts) for each in compared),
+    }
+    if wants_json(as_json):
+        for each in found:
+            summary = {} if each.difference is None else each.difference.summary()
+            print_json({"topic": each.topic, "events": each.events, **summary})
+        print_json({"verdict": told})
+        return equal
+    for each in found:
+        if each.difference is not None:
+            print(f"{each.topic}: {each.events:,} events; {verdict(each.difference)}")
+    print(
+        f"canary {'well' if equal else 'DIFFERS'}: {told['families']} families, "
+        f"{told['events']:,} events, {told['windows_differ']:,} of "
+        f"{told['windows_equal'] + told['windows_differ']:,} windows and "
+        f"{told['alerts_differ']:,} of {told['alerts_equal'] + told['alerts_differ']:,} "
+        "transitions differ"
+    )
+    return equal

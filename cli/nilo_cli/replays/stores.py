@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nilo_cli.times import time_of
 from nilo_consumers.batch import OFFSET, STAMP
 from nilo_consumers.events import Family
 from nilo_consumers.history.archive import extents_of_archive, stretch_of_archive
@@ -30,7 +31,6 @@ EXTENTS: Mapping[str, Callable[[Settings, str, datetime | None], Extents]] = {
     "parquet": extents_of_lake,
     "archive": extents_of_archive,
 }
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def store_of(settings: Settings, asked: Range) -> Store:
@@ -58,7 +58,7 @@ class KeptStore:
         """The events of a stretch; raises StoreError, and OSError for a file that is not there."""
         topic, number = stretch.source
         family = family_of_topic(topic)
-        since = datetime.fromtimestamp(max(0, self.since) / 1e6, UTC)
+        since = time_of(max(0, self.since))
         wanted = Wanted(number, stretch.first, stretch.stop, since)
         tables = _READ[self.name](self.settings, family, wanted)
         names = arrow_schema(family).names

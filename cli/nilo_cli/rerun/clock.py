@@ -6,7 +6,8 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 
 from nilo_cli.offset_ranges import decoder_of, messages_of
-from nilo_cli.rerun.slices import microseconds, windows_held
+from nilo_cli.rerun.slices import windows_held
+from nilo_cli.times import microseconds
 from nilo_consumers.decoding import by_partition
 from nilo_schemas.settings import Settings
 

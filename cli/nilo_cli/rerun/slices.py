@@ -18,6 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but
 
 from nilo_cli.cluster import connect, watermarks
 from nilo_cli.offset_ranges import Ranges, decoded, decoder_of
+from nilo_cli.times import microseconds
 from nilo_consumers.batch import OFFSET, PARTITION
 from nilo_consumers.window_rows import COLUMNS, SCHEMA, WINDOW_ROWS
 from nilo_schemas import groups
@@ -29,8 +30,6 @@ KAFKA = "kafka"
 SLICE = timedelta(hours=6)
 # Windows that end together are published by several workers, of which one may have been away.
 _TOGETHER = timedelta(hours=1)
-_MICROSECOND = timedelta(microseconds=1)
-_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
 @dataclass(frozen=True)
@@ -73,11 +72,6 @@ def slices(settings: Settings, store: str, wanted: Wanted) -> Iterator[Slice]:
     return _stored(settings, store, wanted)
 
 
-def microseconds(time: datetime) -> int:
-    """Since 1970."""
-    return (time - _EPOCH) // _MICROSECOND
-
-
 def _stored(settings: Settings, store: str, wanted: Wanted) -> Iterator[Slice]:
     since = wanted.since
     while since < wanted.until:
@@ -96,7 +90,7 @@ def _kafka(settings: Settings, wanted: Wanted) -> Iterator[Slice]:
         table = _joined(rows)
         if table.num_rows:
             newest = max(newest, microseconds(pc.max(table["window_end"]).as_py()))
-        yield Slice(table, newest - microseconds(_EPOCH + _TOGETHER))
+        yield Slice(table, newest - _TOGETHER // timedelta(microseconds=1))
     yield Slice(_joined([]), microseconds(wanted.until))
 
 

@@ -38,6 +38,10 @@ class Range(_Frozen):
         """The stretches, one for each source partition."""
         return [Stretch((topic, number), *ends) for topic, number, *ends in self.stretches]
 
+    def topics(self) -> list[str]:
+        """The topics of the stretches."""
+        return sorted({topic for topic, *_ in self.stretches})
+
     def events(self) -> int:
         """How many offsets there are."""
         return sum(stop - first for *_, first, stop in self.stretches)

@@ -54,12 +54,15 @@ class Publisher:
     def publish(self, windows: Path, alerts: Iterable[Alert]) -> None:
         """Send a pair of files; returns when the broker has it. Raises UnreachableError."""
         with pq.ParquetFile(windows) as file:
-            for batch in file.iter_batches(_ROWS):
-                self._send(MetricWindow.kafka_topic, self.window_messages(batch))
+            self.publish_windows(file.iter_batches(_ROWS))
         self._send(Alert.kafka_topic, self._alert_messages(alerts))
 
-    def window_messages(self, batch: pa.RecordBatch) -> Iterator[tuple[bytes, bytes]]:
-        """Key and value of each window."""
+    def publish_windows(self, batches: Iterable[pa.RecordBatch]) -> None:
+        """Send windows; returns when the broker has them. Raises UnreachableError."""
+        for batch in batches:
+            self._send(MetricWindow.kafka_topic, self._window_messages(batch))
+
+    def _window_messages(self, batch: pa.RecordBatch) -> Iterator[tuple[bytes, bytes]]:
         prefix = frame(self._registry.schema_id(MetricWindow), b"")
         (bodies,) = pyruhvro.serialize_record_batch(batch, self._contract, 1)
         rows = zip(batch["metric"].to_pylist(), batch["dimensions"].to_pylist(), strict=True)
