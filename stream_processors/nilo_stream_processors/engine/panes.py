@@ -55,6 +55,18 @@ class Panes:
         return slots, capped
 
     def _at(self, place: Place, series: Texts, numbers: Ints, which: Ints) -> tuple[Ints, Bools]:
+        # Who comes in time and who comes late share the room in a pane.
+        slots, capped = self._in_time((place[0], 0), series, numbers, which)
+        if place[1]:
+            named = ~capped
+            slots[named] = self._slots.taken(place, numbers[which[named]], self._new)
+            if capped.any():
+                slots[capped] = self._of_others(place)
+        return slots, capped
+
+    def _in_time(
+        self, place: Place, series: Texts, numbers: Ints, which: Ints
+    ) -> tuple[Ints, Bools]:
         slots = self._slots.find(place, numbers[which])
         capped = np.zeros(len(which), np.bool_)
         missing = np.flatnonzero(slots < 0)
@@ -66,9 +78,11 @@ class Panes:
             slots[new] = self._new(place, numbers[which[new]])
             self._slots.put(place, numbers[which[new]], slots[new])
             if len(over):
-                other = self._whatever_the_cap(self._other, *(np.array([each]) for each in place))
-                slots[over], capped[over] = other, True
+                slots[over], capped[over] = self._of_others(place), True
         return slots, capped
+
+    def _of_others(self, place: Place) -> Ints:
+        return self._whatever_the_cap(self._other, *(np.array([each]) for each in place))
 
     def _room(self, place: Place, wanted: int) -> int:
         if not self.grouping.dimensions:

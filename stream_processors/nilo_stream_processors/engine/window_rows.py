@@ -49,7 +49,8 @@ class WindowRows:
 
     @classmethod
     def joined(cls, parts: Sequence[WindowRows]) -> WindowRows:
-        """Several one after another; at least one."""
+        """Several one after another; of nothing, an empty one."""
+        parts = parts or [cls.from_arrow(pa.RecordBatch.from_pylist([], SCHEMA))]
         names = [field.name for field in fields(cls)]
         return cls(*(joined([getattr(part, name) for part in parts]) for name in names))
 

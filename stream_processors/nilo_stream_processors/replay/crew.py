@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Crew:
     def __init__(self, hands: list[_Hand]) -> None:
         self._hands = hands
         self._of = {source: hand for hand in hands for source in hand.sources}
-        self._waiting: dict[Source, deque[Read]] = {source: deque() for source in self._of}
+        self._waiting: dict[Source, deque[Read]] = defaultdict(deque)
 
     @classmethod
     def of(

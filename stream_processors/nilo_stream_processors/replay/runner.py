@@ -93,7 +93,9 @@ class Runner:
         self._results = Results(folder, self._manifest.range, publisher)
         self._tally, self._pacer = Tally(), _Pacer(pacing.speed)
         kept, waiting = self._restored()
-        left = [each for each in stretches if not self._rebuild.marks[each.source].idle]
+        ended = {read.source for read in waiting if read.ended}
+        ended |= {source for source, mark in self._rebuild.marks.items() if mark.idle}
+        left = [each for each in stretches if each.source not in ended]
         self._crew = Crew.of(
             self._manifest,
             catalogue,
