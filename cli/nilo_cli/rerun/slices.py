@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -26,6 +26,7 @@ from nilo_schemas.results import MetricWindow
 from nilo_schemas.settings import Settings
 
 KAFKA = "kafka"
+Kind = tuple[str, str]  # the metric of windows and their length, such as 1m
 SLICE = timedelta(hours=6)
 # Windows that end together are published by several workers, of which one may have been away.
 _TOGETHER = timedelta(hours=1)
@@ -40,7 +41,7 @@ class Wanted:
     `labels` are asked of the stores; Kafka gives all series.
     """
 
-    windows: frozenset[tuple[str, str]]
+    windows: frozenset[Kind]
     since: datetime
     until: datetime
     labels: dict[str, str] = field(default_factory=dict)
@@ -71,6 +72,14 @@ def slices(settings: Settings, store: str, wanted: Wanted) -> Iterator[Slice]:
     if store == KAFKA:
         return _kafka(settings, wanted)
     return _stored(settings, store, wanted)
+
+
+def by_kind(rows: pa.Table, kinds: Collection[Kind]) -> Iterator[tuple[Kind, pa.RecordBatch]]:
+    """The rows of each of these kinds, in batches."""
+    for kind in sorted(kinds):
+        mine = rows.filter((pc.field("metric") == kind[0]) & (pc.field("window") == kind[1]))
+        for batch in mine.combine_chunks().to_batches():
+            yield kind, batch
 
 
 def microseconds(time: datetime) -> int:
