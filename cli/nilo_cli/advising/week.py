@@ -11,7 +11,8 @@ from nilo_cli.advising.census import Census, census_window
 from nilo_cli.advising.listener import Listener
 from nilo_cli.rerun.episodes import Episode, Episodes
 from nilo_cli.rerun.rerun import Rerun, kinds_of
-from nilo_cli.rerun.slices import Kind, by_kind
+from nilo_cli.rerun.slices import by_kind
+from nilo_consumers.window_rows import Kind
 from nilo_schemas.alerts import Alert
 from nilo_schemas.catalogue import Catalogue
 from nilo_schemas.rules import Rule

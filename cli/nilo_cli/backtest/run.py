@@ -10,7 +10,8 @@ import pyarrow as pa
 from nilo_cli.rerun.asking import Asking
 from nilo_cli.rerun.episodes import Episodes
 from nilo_cli.rerun.rerun import Rerun, kinds_of
-from nilo_cli.rerun.slices import Kind, by_kind
+from nilo_cli.rerun.slices import by_kind
+from nilo_consumers.window_rows import Kind
 from nilo_schemas.alerts import Alert
 from nilo_schemas.catalogue import Catalogue
 from nilo_schemas.rules import Rule

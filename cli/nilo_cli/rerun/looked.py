@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from nilo_cli.rerun.slices import Kind
 from nilo_consumers.batch import OFFSET, PARTITION
+from nilo_consumers.window_rows import Kind
 from nilo_stream_processors.engine.arrays import Bools, Ints
 from nilo_stream_processors.engine.detect.closed import Closed
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import pyarrow as pa
 
 from nilo_cli.rerun.looked import Looked
-from nilo_cli.rerun.slices import Kind
+from nilo_consumers.window_rows import Kind
 from nilo_schemas.alerts import Alert
 from nilo_schemas.catalogue import Catalogue, Metric
 from nilo_schemas.rule_checks import rule_window

@@ -19,14 +19,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but
 from nilo_cli.cluster import connect, watermarks
 from nilo_cli.offset_ranges import Ranges, decoded, decoder_of
 from nilo_consumers.batch import OFFSET, PARTITION
-from nilo_consumers.window_rows import COLUMNS, SCHEMA, WINDOW_ROWS
+from nilo_consumers.window_rows import COLUMNS, SCHEMA, WINDOW_ROWS, Kind
 from nilo_schemas import groups
 from nilo_schemas.errors import ContractError
 from nilo_schemas.results import MetricWindow
 from nilo_schemas.settings import Settings
 
 KAFKA = "kafka"
-Kind = tuple[str, str]  # the metric of windows and their length, such as 1m
 SLICE = timedelta(hours=6)
 # Windows that end together are published by several workers, of which one may have been away.
 _TOGETHER = timedelta(hours=1)
@@ -91,7 +90,7 @@ def _stored(settings: Settings, store: str, wanted: Wanted) -> Iterator[Slice]:
     since = wanted.since
     while since < wanted.until:
         until = min(since + SLICE, wanted.until)
-        found = WINDOW_ROWS[store](settings, wanted.metrics, since, until, wanted.labels)
+        found = WINDOW_ROWS[store](settings, wanted.windows, since, until, wanted.labels)
         rows = [_asked(batch, wanted) for batch in found]
         yield Slice(_joined(rows), microseconds(until))
         since = until

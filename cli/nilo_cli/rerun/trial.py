@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from nilo_cli.rerun.looked import Looked
 from nilo_cli.rerun.recorder import KEPT, Look, Recorder
 from nilo_cli.rerun.rerun import kinds_of
-from nilo_cli.rerun.slices import Kind, by_kind
+from nilo_cli.rerun.slices import by_kind
+from nilo_consumers.window_rows import Kind
 from nilo_schemas.alerts import Alert
 from nilo_schemas.catalogue import Catalogue
 from nilo_schemas.rules import Rule
