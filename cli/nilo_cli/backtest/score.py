@@ -116,7 +116,7 @@ class _Overlapping:
     def with_(self, incident: Incident) -> list[int]:
         """Their places."""
         found = (self._since <= incident.end + self._slack) & (
-            self._end >= incident.start - self._slack
+            self._end > incident.start - self._slack
         )
         wanted = incident.labels.items()
         return [

@@ -80,7 +80,7 @@ def _panels(swept: Swept) -> list[Panel]:
     pages: list[tuple[str, _Value]] = [("pages", lambda each: each.figures.pages_per_day)]
     if len(swept.axes) == 1:
         pages.append(("flaps", lambda each: _a_day(each.figures.flaps, each)))
-    found = [_panel(swept, pages, "per day")]
+    found = [_panel(swept, pages, " and ".join(name for name, _ in pages) + " per day")]
     if not swept.scored:
         return found
     shares: list[tuple[str, _Value]] = [
