@@ -60,7 +60,10 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
     Raises:
         CatalogueError: a file is refused; the text names file, line and reason.
     """
-    found = _found(folder)
+    return _in_force(_found(folder))
+
+
+def _in_force(found: _Found) -> Catalogue:
     in_force = {name: each for name, each in found.rules.items() if each[0].enabled}
     for rule, file, place in in_force.values():
         _check(rule, file, place, found.metrics, found.names)
@@ -98,7 +101,7 @@ def load_rules(path: Path, folder: Path | None = None) -> tuple[Catalogue, list[
         _check(rule, file, place, known.metrics, names)
     if not rules:
         raise CatalogueError(f"{path}:1: there is no rule in it")
-    return load_catalogue(folder), [rule for rule, _ in rules]
+    return _in_force(known), [rule for rule, _ in rules]
 
 
 def _check_known(name: str, metric: Metric, file: _File, known: _Found) -> None:

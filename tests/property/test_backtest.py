@@ -66,11 +66,11 @@ def test_slices_and_other_versions_at_its_side_change_no_episode(
     assert version.seen.windows == sum(each.window_end > begin for each in windows)
 
 
-def episodes_of(told: list[tuple[str, int, int, int]]) -> list[Episode]:
+def episodes_of(told: Sequence[tuple[str, int, int, int]]) -> list[Episode]:
     """Episodes one after another in each series, as the life of an alert has them."""
-    found, free = [], dict.fromkeys(MODELS, 0)
+    found, free = [], dict[str, int]()
     for model, pause, pending, length in told:
-        since = free[model] + pause
+        since = free.get(model, 0) + pause
         free[model] = since + pending + length + 1
         series = json.dumps({"model": model})
         found.append(Episode(series, since, since + pending, since + pending + length))

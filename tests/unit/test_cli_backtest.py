@@ -82,9 +82,8 @@ def test_only_what_fires_in_the_range_counts_and_what_lasts_into_it_is_told() ->
 
 
 def test_pages_a_day_are_by_the_days_of_which_there_are_windows() -> None:
-    size = {"window": "10m"}
     known = catalogue(SLOW, metrics={"calls": {"windows": ["10m"]}})
-    windows = [window(n, mean=9 if n % 48 == 0 else 1, **size) for n in range(288, 432)]
+    windows = [window(n, window="10m", mean=9 if n % 48 == 0 else 1) for n in range(288, 432)]
     (found,) = outcomes(known, windows, [known.rules["Rule"]]).values()
     assert found.figures.days == 1.0
     assert found.figures.pages_per_day == 3.0
@@ -333,7 +332,7 @@ def test_each_number_of_a_rule_can_be_swept(
         ({"anomaly": "mean"}, "threshold=1", "anomaly has no threshold of its own"),
         (SLOW, "clear=1", "has no `clear` to sweep"),
         (SLOW, "for=1.5", "with for=1.5: '1.5 windows'"),
-        (SLOW, "min_count=1.5", "with min_count=1.5: "),
+        (SLOW, "min_count=1.5", "with min_count=1.5: Input should be a valid integer"),
         ({**SLOW, "clear": "mean < 1s"}, "clear=3", "with clear=3: .*other side of the condition"),
         ({"when": "count > 0", "clear": "count < 0"}, "threshold=3", "sweep `clear` as well"),
     ],

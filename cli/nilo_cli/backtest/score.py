@@ -2,7 +2,7 @@
 
 Precision, recall and detection time as Google's SRE workbook has them (chapter 5, "Alerting
 considerations"), counted by what overlaps as Hundman et al. do (Detecting Spacecraft Anomalies
-Using LSTMs and Nonparametric Dynamic Thresholding, KDD 2018, section 4.2): a moment in common
+Using LSTMs and Nonparametric Dynamic Thresholding, KDD 2018): a moment in common
 suffices, and many episodes over one incident find it once.
 """
 

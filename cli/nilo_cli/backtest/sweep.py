@@ -111,13 +111,19 @@ def _version(
     if "threshold" in fields and "clear" not in fields and rule.clear:
         given["clear"] = _followed(rule, values[fields.index("threshold")])
     try:
-        made = Rule.model_validate(given)
-        problem = next(iter(rule_problems(made, metrics)), None)
-    except (ValidationError, ValueError) as error:
-        problem = "", str(error).splitlines()[-1]
-    if problem:
-        raise UsageError(f"--sweep: {rule.name} with {told}: {problem[1]}")
-    return made
+        return _checked(Rule.model_validate(given), metrics)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]["msg"]
+    except ValueError as error:
+        problem = str(error)
+    raise UsageError(f"--sweep: {rule.name} with {told}: {problem}")
+
+
+def _checked(rule: Rule, metrics: Mapping[str, Metric]) -> Rule:
+    """The rule; raises ValueError when it says nothing of the metrics."""
+    for _, problem in rule_problems(rule, metrics):
+        raise ValueError(problem)
+    return rule
 
 
 def _changes(rule: Rule, field: str, value: Decimal) -> dict[str, Any]:
