@@ -361,7 +361,7 @@ def test_a_sweep_tells_of_each_value_what_it_would_have_done() -> None:
     assert [row["firings"] for row in rows] == [2, 1, 0]
     assert [row["precision"] for row in rows] == [0.5, 1.0, None]
     assert [row["recall"] for row in rows] == [1.0, 1.0, 0.0]
-    assert [row["median_delay"] for row in rows] == [120.0, 120.0, None]
+    assert [row["median_seconds_to_detect"] for row in rows] == [120.0, 120.0, None]
     assert found.as_json()["units"] == {"threshold": "s"}
 
 

@@ -40,13 +40,15 @@ class Swept:
     def columns(self) -> list[str]:
         """Those of the table."""
         found = [axis.field for axis in self.axes] + ["firings", "pages_per_day", "flaps"]
-        return found + (["median_delay", "precision", "recall", "f1"] if self.scored else [])
+        return found + (
+            ["median_seconds_to_detect", "precision", "recall", "f1"] if self.scored else []
+        )
 
     def row(self, point: Point) -> dict[str, Any]:
         """A line of the table; times in seconds."""
         told = self.outcome(point).summary()
         if self.scored:
-            told["median_delay"] = told["seconds_to_detect"]["median"]
+            told["median_seconds_to_detect"] = told["seconds_to_detect"]["median"]
         return {**self._values(point), "as_written": self._is_own(point), **told}
 
     def as_json(self) -> dict[str, Any]:
