@@ -100,5 +100,7 @@ def _notes(outcome: Outcome, asked_days: float) -> list[str]:
     if outcome.figures.carried:
         found.append(f"{outcome.figures.carried:,} more alerts fired already when the range began")
     if outcome.score and outcome.score.outside:
-        found.append(f"{outcome.score.outside:,} incidents do not count: no windows when they began")
+        found.append(
+            f"{outcome.score.outside:,} incidents do not count: no windows when they began"
+        )
     return found
