@@ -69,7 +69,7 @@ def _week(settings: Settings, store: str, since: datetime, until: datetime) -> W
     from nilo_schemas.catalogue_files import load_catalogue
 
     catalogue = load_catalogue(settings.catalogue)
-    week = Week(catalogue, settings.series_cap * settings.partitions)
+    week = Week(catalogue, settings.series_cap, settings.partitions)
     for each in slices(settings, store, Wanted(week.wanted(), since, until)):
         week.take(each.rows, each.safe)
         tell(f"{week.days:.2f} days of windows")

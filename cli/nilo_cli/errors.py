@@ -5,7 +5,9 @@ NiloError (nilo_schemas)
 ├── RefusedError     the user said no, or what was asked for cannot be done safely
 ├── AuditError       a store has lost something, or has it twice
 ├── LeftError        a place holds rows of a subject still, or could not be reached
-└── TakenError       an address on which to listen is in use
+├── TakenError       an address on which to listen is in use
+├── NoChartsError    the package that draws charts is absent
+└── NoWindowsError   there are no windows to look at
 """
 
 from __future__ import annotations
@@ -31,3 +33,11 @@ class LeftError(NiloError):
 
 class TakenError(NiloError):
     """An address on which to listen is in use."""
+
+
+class NoChartsError(NiloError):
+    """The package of the extra `charts` is not installed."""
+
+
+class NoWindowsError(NiloError):
+    """A store has no windows of what was asked for."""

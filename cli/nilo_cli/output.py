@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,6 +62,26 @@ def tell(line: str) -> None:
     """Progress: to standard error, and only when somebody looks at it."""
     if sys.stderr.isatty():
         print(f"  {printable(line)}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(doing: str, unit: str) -> Iterator[Callable[[int, int | None], None] | None]:
+    """A bar on standard error, when that is a terminal: it is told how much is done, and of what.
+
+    Args:
+        doing: what takes its time, such as playing.
+        unit: what is counted, such as rows.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+
+    columns = (doing, BarColumn(), MofNCompleteColumn(), unit, TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(unit, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def printable(text: str) -> str:

@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -16,11 +14,11 @@ import typer
 
 from nilo_cli.context import settings_of
 from nilo_cli.errors import UsageError
-from nilo_cli.output import Json, print_json, printable, wants_json
+from nilo_cli.output import Json, print_json, printable, progress, wants_json
 from nilo_cli.times import parse_time
 
 if TYPE_CHECKING:
-    from nilo_producers import Played, Progress
+    from nilo_producers import Played
 
 
 class BadRows(StrEnum):
@@ -74,7 +72,7 @@ def play(
     settings = settings_of(ctx)
     require_topics(settings)
     try:
-        with _progress() as progress:
+        with progress("playing", "rows") as bar:
             played = play_file(
                 settings,
                 file,
@@ -84,7 +82,7 @@ def play(
                 shift_time=shift,
                 limit=limit,
                 bad_rows=bad_rows.value,
-                progress=progress,
+                progress=bar and (lambda state: bar(state.rows, state.total)),
             )
     except MappingError as error:
         raise UsageError(str(error)) from None
@@ -104,21 +102,6 @@ def _checked(event_type: str | None, mapping: Sequence[str], speed: str) -> dict
         return parse_map(",".join(mapping))
     except (ContractError, PlayError) as error:
         raise UsageError(str(error)) from None
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[Progress], None] | None]:
-    """A bar on standard error, when that is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
-
-    columns = ("playing", BarColumn(), MofNCompleteColumn(), "rows", TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("rows", total=None)
-        yield lambda state: bar.update(task, completed=state.rows, total=state.total)
 
 
 def _show(played: Played, as_json: bool) -> None:

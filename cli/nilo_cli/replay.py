@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nilo_cli import replay_compare, replay_publish
+from nilo_cli import replay_backtest, replay_compare, replay_publish
 from nilo_cli.context import settings_of
 from nilo_cli.errors import UsageError
 from nilo_cli.output import Json, Row, print_json, show_rows, wants_json
@@ -136,6 +136,7 @@ def list_replays(ctx: typer.Context, *, as_json: Json = False) -> None:
 
 for command in (
     replay_compare.diff,
+    replay_backtest.backtest,
     replay_compare.canary,
     replay_publish.promote,
     replay_publish.repair,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -20,6 +20,7 @@ from nilo_consumers.tables import WINDOWS, table_name
 from nilo_schemas.arrow import arrow_schema
 from nilo_schemas.results import MetricWindow
 from nilo_schemas.settings import Settings
+from nilo_schemas.windows import parse_window
 
 _ROWS = 2000  # rows in memory at a time
 # The histogram is by far the largest part of a window, and no rule looks at it.
@@ -27,23 +28,24 @@ SCHEMA = pa.schema(
     [field for field in (*arrow_schema(MetricWindow), *ORIGIN) if field.name != "histogram"]
 )
 COLUMNS: list[str] = SCHEMA.names
+Kind = tuple[str, str]  # the metric of windows and their length, such as 1m
 Read = Callable[
-    [Settings, Sequence[str], datetime, datetime, Mapping[str, str]], Iterator[pa.RecordBatch]
+    [Settings, Collection[Kind], datetime, datetime, Mapping[str, str]], Iterator[pa.RecordBatch]
 ]
 
 
 def window_rows_postgres(
     settings: Settings,
-    metrics: Sequence[str],
+    kinds: Collection[Kind],
     since: datetime,
     until: datetime,
     labels: Mapping[str, str],
 ) -> Iterator[pa.RecordBatch]:
-    """The windows of some metrics that end in `(since, until]`, in batches of SCHEMA.
+    """The final windows of some kinds that end in `(since, until]`, in batches of SCHEMA.
 
     Args:
         settings: where the store is.
-        metrics: their names.
+        kinds: metrics and lengths; there may be others of the same metrics among what is found.
         since: when windows end at the earliest, not included.
         until: when they end at the latest.
         labels: only series that have these values.
@@ -52,16 +54,22 @@ def window_rows_postgres(
         StoreUnavailableError: PostgreSQL does not answer.
     """
     query = sql.SQL(
-        "SELECT {} FROM {} WHERE metric = ANY(%(metrics)s) AND final"
-        " AND window_end > %(since)s AND window_end <= %(until)s AND window_start < %(until)s"
+        'SELECT {} FROM {} WHERE metric = ANY(%(metrics)s) AND "window" = ANY(%(lengths)s)'
+        " AND final AND window_end > %(since)s AND window_end <= %(until)s"
+        " AND window_start >= %(begin)s AND window_start < %(until)s"
         " AND dimensions @> %(labels)s"
     ).format(
         sql.SQL(", ").join(map(sql.Identifier, COLUMNS)),
         sql.Identifier(settings.database_schema, table_name(WINDOWS)),
     )
     values = {
-        "metrics": [*metrics], "since": since, "until": until, "labels": Jsonb(dict(labels)),
-    }  # fmt: skip
+        "metrics": sorted({metric for metric, _ in kinds}),
+        "lengths": sorted({length for _, length in kinds}),
+        "begin": _begin(kinds, since),
+        "since": since,
+        "until": until,
+        "labels": Jsonb(dict(labels)),
+    }
     with (
         postgres.translated("reading windows"),
         psycopg.Connection[dict[str, Any]].connect(
@@ -79,7 +87,7 @@ def window_rows_postgres(
 
 def window_rows_parquet(
     settings: Settings,
-    metrics: Sequence[str],
+    kinds: Collection[Kind],
     since: datetime,
     until: datetime,
     labels: Mapping[str, str],
@@ -88,7 +96,8 @@ def window_rows_parquet(
     table = existing_table(settings, WINDOWS)
     if table is None:
         return
-    wanted = text_field("metric").isin([*metrics]) & pc.field("final")
+    wanted = text_field("metric").isin(sorted({metric for metric, _ in kinds}))
+    wanted &= text_field("window").isin(sorted({length for _, length in kinds})) & pc.field("final")
     wanted &= (pc.field("window_end") > _time(since)) & (pc.field("window_end") <= _time(until))
     with translated("reading windows"):
         for batch in dataset(table).to_batches(columns=COLUMNS, filter=wanted, batch_size=_ROWS):
@@ -100,6 +109,17 @@ WINDOW_ROWS: Mapping[str, Read] = {
     "postgres": window_rows_postgres,
     "parquet": window_rows_parquet,
 }
+
+
+def _begin(kinds: Collection[Kind], since: datetime) -> datetime:
+    """When windows of these kinds begin at the earliest that end after a time.
+
+    Days before need not be looked through. Sessions may have begun at any time.
+    """
+    windows = [parse_window(length) for _, length in kinds]
+    if any(window.kind == "session" for window in windows):
+        return datetime.min.replace(tzinfo=since.tzinfo)
+    return since - max((window.length for window in windows), default=timedelta(0))
 
 
 def _of_series(batch: pa.RecordBatch, labels: Mapping[str, str]) -> pa.RecordBatch:

@@ -60,10 +60,14 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
     Raises:
         CatalogueError: a file is refused; the text names file, line and reason.
     """
-    found = _found(folder)
+    return _in_force(_found(folder))
+
+
+def _in_force(found: _Found) -> Catalogue:
     in_force = {name: each for name, each in found.rules.items() if each[0].enabled}
     for rule, file, place in in_force.values():
         _check(rule, file, place, found.metrics, found.names)
+        _check_runbook(rule, file, place)
     return Catalogue(
         metrics=found.metrics, rules={name: rule for name, (rule, *_) in in_force.items()}
     )
@@ -72,6 +76,43 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
 def disabled_rules(folder: Path | None = None) -> list[str]:
     """The names of the rules that are switched off; raises as `load_catalogue` does."""
     return sorted(name for name, (rule, *_) in _found(folder).rules.items() if not rule.enabled)
+
+
+def load_rules(path: Path, folder: Path | None = None) -> tuple[Catalogue, list[Rule]]:
+    """The rules of one catalogue file, beside the catalogue that they are for.
+
+    Rules that the file has switched off are among them, and runbooks need not be there yet. A
+    metric in it must be the catalogue's own, as there are no windows of any other.
+
+    Returns:
+        The catalogue in force without the file, and the rules of the file, at least one.
+
+    Raises:
+        CatalogueError: the file or the catalogue is refused; the text names file, line and reason.
+    """
+    known, file = _found(folder), _read(path)
+    for name, metric in _metrics(file):
+        _check_known(name, metric, file, known)
+    rules = list(_rules(file))
+    names = known.names | {rule.name for rule, _ in rules}
+    for number, (rule, place) in enumerate(rules):
+        if rule.name in {each.name for each, _ in rules[:number]}:
+            raise file.refused(place, f"there is another alert of the name {rule.name}")
+        _check(rule, file, place, known.metrics, names)
+    if not rules:
+        raise CatalogueError(f"{path}:1: there is no rule in it")
+    return _in_force(known), [rule for rule, _ in rules]
+
+
+def _check_known(name: str, metric: Metric, file: _File, known: _Found) -> None:
+    """Refuse a metric that the catalogue does not have so; its rules may differ."""
+    own = known.metrics.get(name)
+    if own is None or own.model_dump(exclude={"alerts"}) != metric.model_dump(exclude={"alerts"}):
+        raise file.refused(
+            ("metrics", name),
+            "the catalogue has no such metric, so there are no windows of it; leave it out, and "
+            "give each rule under `alerts` the name of its `metric`",
+        )
 
 
 def _found(folder: Path | None) -> _Found:
@@ -144,6 +185,9 @@ def _check(
     for hidden in rule.hides:
         if hidden not in names:
             raise file.refused((*place, "hides"), f"no alert has the name {hidden!r}")
+
+
+def _check_runbook(rule: Rule, file: _File, place: _Place) -> None:
     book = rule.runbook
     if book is not None and not runbook_is_url(book) and not (file.path.parent / book).is_file():
         raise file.refused(

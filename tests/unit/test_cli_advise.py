@@ -19,7 +19,7 @@ DOCUMENTED = {"advice": "look", "runbook": "https://runbooks.test/1"}
 
 
 def advised(known: Catalogue, windows: list[MetricWindow]) -> list[Advice]:
-    week = Week(known, 1000)
+    week = Week(known, 1000, 1)
     half = len(windows) // 2
     for first, some in ((0, windows[:half]), (half, windows[half:])):
         rows = window_table(some, first=first)

@@ -8,7 +8,8 @@ from statistics import median
 
 from nilo_cli.advising.finding import Advice
 from nilo_cli.advising.listener import Listener
-from nilo_cli.advising.week import Episode, RuleWeek, Week
+from nilo_cli.advising.week import RuleWeek, Week
+from nilo_cli.rerun.episodes import Episode
 from nilo_schemas.rules import Rule
 from nilo_stream_processors.engine.detect.transition import time_of
 from nilo_stream_processors.engine.detect.wording import labelled, span, told
@@ -47,7 +48,7 @@ def flapping(rule: RuleWeek, week: Week) -> Advice | None:
     series = max(counts, key=lambda name: counts[name], default="")
     if not series or counts[series] / days < FLAPS:
         return None
-    lengths = [(each.end - each.start) // rule.hop for each in rule.episodes]
+    lengths = [(each.end - each.fired) // rule.hop for each in rule.episodes]
     typical, kept = int(median(lengths)), rule.rule.windows_kept(timedelta(microseconds=rule.hop))
     more = max(1, typical - kept + 1)
     needed = rule.listener.needed + more
@@ -147,8 +148,8 @@ _WRITE = {
 def _covered(episodes: list[Episode]) -> int:
     """For how long at least one of them lasted, µs."""
     covered, reached = 0, 0
-    for each in sorted(episodes, key=lambda each: each.start):
-        covered += max(0, each.end - max(each.start, reached))
+    for each in sorted(episodes, key=lambda each: each.fired):
+        covered += max(0, each.end - max(each.fired, reached))
         reached = max(reached, each.end)
     return covered
 
@@ -157,7 +158,7 @@ def _worst(episodes: list[Episode]) -> tuple[str, int]:
     """The series that was active for longest, in words, and for how long, µs."""
     sums: dict[str, int] = {}
     for each in episodes:
-        sums[each.series] = sums.get(each.series, 0) + each.end - each.start
+        sums[each.series] = sums.get(each.series, 0) + each.end - each.fired
     worst = max(sums, key=lambda name: sums[name])
     return _series(worst), sums[worst]
 

@@ -15,8 +15,10 @@ from nilo_cli.replays import cells
 from nilo_cli.replays.cells import Cells, Compared
 from nilo_cli.replays.live import Live, live_alerts, live_reach, live_windows
 from nilo_cli.times import time_of
+from nilo_consumers.window_rows import Kind
 from nilo_schemas.alerts import Alert
 from nilo_schemas.catalogue import Catalogue
+from nilo_schemas.catalogue_files import load_catalogue
 from nilo_schemas.settings import Settings
 from nilo_stream_processors.replay.folder import Folder
 from nilo_stream_processors.replay.manifest import Manifest, Range
@@ -90,8 +92,8 @@ def against_live(settings: Settings, folder: Folder, store: Live) -> Difference:
     catalogue = Catalogue.model_validate(manifest.catalogue)
     asked = manifest.range
     since, until = times(asked)
-    metrics = _telling(catalogue, asked.where)
-    found = live_windows(settings, store, metrics, since=since, until=until)
+    kinds = kinds_of(settings, catalogue, asked.where)
+    found = live_windows(settings, store, kinds, since=since, until=until)
     old = Cells.of(_of(batch, asked.where) for batch in found)
     new = Cells.of(_of(batch, asked.where) for batch in folder.windows())
     old, new, cut = comparable(settings, manifest, old, new)
@@ -108,9 +110,19 @@ def times(asked: Range) -> tuple[datetime | None, datetime | None]:
     return since, until
 
 
-def _telling(catalogue: Catalogue, where: Mapping[str, str]) -> list[str]:
-    """The metrics whose windows are of the wanted events alone."""
-    return [name for name, each in catalogue.metrics.items() if set(where) <= {*each.dimensions}]
+def kinds_of(settings: Settings, catalogue: Catalogue, where: Mapping[str, str]) -> set[Kind]:
+    """Metrics and lengths of windows, as the replay has them and as they are live.
+
+    Those whose windows are not of the wanted events alone are left out.
+    """
+    live = load_catalogue(settings.catalogue).metrics
+    return {
+        (name, window.text)
+        for name, metric in catalogue.metrics.items()
+        if set(where) <= {*metric.dimensions}
+        for each in (metric, live.get(name, metric))
+        for window in each.resolutions()
+    }
 
 
 def _of(batch: pa.RecordBatch, where: Mapping[str, str]) -> pa.RecordBatch:

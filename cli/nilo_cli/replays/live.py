@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from nilo_cli.cluster import connect, watermarks
 from nilo_cli.offset_ranges import decoded
-from nilo_consumers.window_rows import WINDOW_ROWS
+from nilo_consumers.window_rows import WINDOW_ROWS, Kind
 from nilo_schemas.alerts import Alert
 from nilo_schemas.errors import ContractError
 from nilo_schemas.groups import group_positions
@@ -25,12 +25,12 @@ _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=
 def live_windows(
     settings: Settings,
     store: Live,
-    metrics: Collection[str],
+    kinds: Collection[Kind],
     *,
     since: datetime | None,
     until: datetime | None,
 ) -> Iterator[pa.RecordBatch]:
-    """The final windows of some metrics that begin at `since` or later and end by `until`.
+    """The final windows of some metrics and lengths from `since` on that end by `until`.
 
     All revisions, in batches with the columns of `window_rows.SCHEMA`.
 
@@ -39,10 +39,10 @@ def live_windows(
         StoreError: the store does not answer.
     """
     if store == "kafka":
-        batches = _from_kafka(settings, metrics)
+        batches = _from_kafka(settings, {metric for metric, _ in kinds})
     else:
         begin, end = since or _FIRST, until or _LAST
-        batches = WINDOW_ROWS[store](settings, sorted(metrics), begin, end, {})
+        batches = WINDOW_ROWS[store](settings, kinds, begin, end, {})
     for batch in batches:
         yield batch.filter(_inside(since, until))
 

@@ -14,7 +14,7 @@ from nilo_cli.cluster import connect, watermarks
 from nilo_cli.errors import UsageError
 from nilo_cli.replays import cells
 from nilo_cli.replays.cells import Cells
-from nilo_cli.replays.difference import comparable, times
+from nilo_cli.replays.difference import comparable, kinds_of, times
 from nilo_cli.replays.live import Live, live_windows
 from nilo_cli.replays.settled import passed, settled
 from nilo_schemas.arrow import arrow_schema
@@ -85,6 +85,7 @@ def plan(
     _check_kept(settings, store)
     catalogue = Catalogue.model_validate(manifest.catalogue)
     since, until = times(manifest.range)
+    kinds = kinds_of(settings, catalogue, {})
     stores: list[Live] = ["kafka"] if store == "kafka" else ["kafka", store]
     found = chain.from_iterable(
         live_windows(settings, each, catalogue.metrics, since=since, until=until) for each in stores

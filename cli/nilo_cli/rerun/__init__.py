@@ -1,1 +1,1 @@
-"""Rules once more on the final windows that were: for `nilo alerts why-not` and `nilo advise`."""
+"""Rules once more on the final windows that were: for why-not, advise and backtest."""

@@ -11,10 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from nilo_consumers.batch import OFFSET, PARTITION
+from nilo_consumers.window_rows import Kind
 from nilo_stream_processors.engine.arrays import Bools, Ints
 from nilo_stream_processors.engine.detect.closed import Closed
-
-_Kind = tuple[str, str]
 
 
 class Looked:
@@ -22,9 +21,9 @@ class Looked:
 
     def __init__(self) -> None:
         # Of each kind, up to when each series has come.
-        self._reached: dict[_Kind, dict[str, int]] = {}
+        self._reached: dict[Kind, dict[str, int]] = {}
 
-    def in_time(self, kind: _Kind, batch: pa.RecordBatch, closed: Closed) -> Bools:
+    def in_time(self, kind: Kind, batch: pa.RecordBatch, closed: Closed) -> Bools:
         """Which rows were looked at.
 
         Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -20,7 +20,7 @@ from nilo_cli.cluster import connect, watermarks
 from nilo_cli.offset_ranges import Ranges, decoded, decoder_of
 from nilo_cli.times import microseconds
 from nilo_consumers.batch import OFFSET, PARTITION
-from nilo_consumers.window_rows import COLUMNS, SCHEMA, WINDOW_ROWS
+from nilo_consumers.window_rows import COLUMNS, SCHEMA, WINDOW_ROWS, Kind
 from nilo_schemas import groups
 from nilo_schemas.errors import ContractError
 from nilo_schemas.results import MetricWindow
@@ -39,7 +39,7 @@ class Wanted:
     `labels` are asked of the stores; Kafka gives all series.
     """
 
-    windows: frozenset[tuple[str, str]]
+    windows: frozenset[Kind]
     since: datetime
     until: datetime
     labels: dict[str, str] = field(default_factory=dict)
@@ -72,11 +72,19 @@ def slices(settings: Settings, store: str, wanted: Wanted) -> Iterator[Slice]:
     return _stored(settings, store, wanted)
 
 
+def by_kind(rows: pa.Table, kinds: Collection[Kind]) -> Iterator[tuple[Kind, pa.RecordBatch]]:
+    """The rows of each of these kinds, in batches."""
+    for kind in sorted(kinds):
+        mine = rows.filter((pc.field("metric") == kind[0]) & (pc.field("window") == kind[1]))
+        for batch in mine.combine_chunks().to_batches():
+            yield kind, batch
+
+
 def _stored(settings: Settings, store: str, wanted: Wanted) -> Iterator[Slice]:
     since = wanted.since
     while since < wanted.until:
         until = min(since + SLICE, wanted.until)
-        found = WINDOW_ROWS[store](settings, wanted.metrics, since, until, wanted.labels)
+        found = WINDOW_ROWS[store](settings, wanted.windows, since, until, wanted.labels)
         rows = [_asked(batch, wanted) for batch in found]
         yield Slice(_joined(rows), microseconds(until))
         since = until

@@ -12,9 +12,11 @@ import pyarrow.compute as pc
 
 from nilo_cli.rerun.looked import Looked
 from nilo_cli.rerun.recorder import KEPT, Look, Recorder
+from nilo_cli.rerun.rerun import kinds_of
+from nilo_cli.rerun.slices import by_kind
+from nilo_consumers.window_rows import Kind
 from nilo_schemas.alerts import Alert
 from nilo_schemas.catalogue import Catalogue
-from nilo_schemas.rule_checks import rule_window
 from nilo_schemas.rules import Rule
 from nilo_stream_processors.engine.arrays import Bools
 from nilo_stream_processors.engine.detect.closed import Closed
@@ -23,7 +25,6 @@ from nilo_stream_processors.engine.detect.life import Life, Verdict
 from nilo_stream_processors.engine.grouped import projected
 from nilo_stream_processors.engine.series import labels_of
 
-_Kind = tuple[str, str]
 # So many ends at a time: what waits for its turn is looked through for each.
 _ENDS = 500
 # Nothing is to be forgotten of the few series that match.
@@ -93,9 +94,7 @@ class Trial:
     def __init__(self, catalogue: Catalogue, rule: Rule, pairs: Mapping[str, str]) -> None:
         self._catalogue = Catalogue(metrics=catalogue.metrics, rules={rule.name: rule})
         self.rule, self._pairs, self._looked = rule, dict(pairs), Looked()
-        window = rule_window(rule, catalogue.metrics[rule.metric]).text
-        others = {rule.condition().other or ""} if rule.kind == "ratio" else set[str]()
-        self.windows = frozenset((metric, window) for metric in (rule.metric, *others))
+        self.windows = kinds_of(rule, catalogue.metrics)
         self.labels = Detection(self._catalogue, 1).watchers[rule.name].judge.labels
         # All metrics of the same events: their windows tell the time as well.
         self.family = frozenset(catalogue.of_event(catalogue.metrics[rule.metric].event))
@@ -108,10 +107,8 @@ class Trial:
 
     def take(self, rows: pa.Table) -> None:
         """Take in final windows with their origin, in order of partition and offset."""
-        for kind in sorted(self.windows):
-            mine = rows.filter((pc.field("metric") == kind[0]) & (pc.field("window") == kind[1]))
-            for batch in mine.combine_chunks().to_batches():
-                self._take(kind, batch)
+        for kind, batch in by_kind(rows, self.windows):
+            self._take(kind, batch)
 
     def named(self, key: str) -> dict[str, str]:
         """The labels of a key by name."""
@@ -138,7 +135,7 @@ class Trial:
             clock,
         )
 
-    def _take(self, kind: _Kind, batch: pa.RecordBatch) -> None:
+    def _take(self, kind: Kind, batch: pa.RecordBatch) -> None:
         dimensions = self._catalogue.metrics[kind[0]].dimensions
         closed = Closed.of(batch, dimensions)
         in_time, mine = self._looked.in_time(kind, batch, closed), self._match(batch, len(closed))
@@ -191,7 +188,7 @@ class _Run:
         recorder = Recorder(self.watcher.judge, feed.metric.dimensions, key, since)
         self.looks, self.watcher.judge = recorder.looks, recorder
 
-    def through(self, rows: Mapping[_Kind, list[pa.RecordBatch]]) -> list[Alert]:
+    def through(self, rows: Mapping[Kind, list[pa.RecordBatch]]) -> list[Alert]:
         """Let the windows pass; the transitions of the key."""
         tables = {
             kind: pa.Table.from_batches(batches).combine_chunks()
@@ -214,10 +211,10 @@ class _Run:
 
 
 def _in_turn(
-    tables: Mapping[_Kind, pa.Table], clock: int
-) -> Iterator[tuple[int, list[tuple[_Kind, pa.RecordBatch]]]]:
+    tables: Mapping[Kind, pa.Table], clock: int
+) -> Iterator[tuple[int, list[tuple[Kind, pa.RecordBatch]]]]:
     """Windows in the order of their ends, some at a time, each with the last end among them."""
-    ends: dict[_Kind, Any] = {
+    ends: dict[Kind, Any] = {
         kind: np.asarray(table["window_end"].cast(pa.int64()).to_numpy(), np.int64)
         for kind, table in tables.items()
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,7 +105,7 @@ class Watcher:
     ) -> Iterator[Alert]:
         tracked = self.alerts[key]
         verdict = self._verdict(verdicts, place)
-        before = tracked.life.to_json()
+        before = copy(tracked.life)
         change = tracked.life.observe(verdict, self._start(step, key), step.end, self._timing)
         if change or (verdict is Verdict.BREACH and tracked.life.state is AlertState.PENDING):
             facts = Facts("") if place is None else verdicts.facts(place)
@@ -122,7 +123,7 @@ class Watcher:
             self._changed.add(key)
             if tracked.alert:
                 self.forgotten.append(tracked.alert.fingerprint)
-        elif tracked.life.to_json() != before:
+        elif tracked.life != before:
             self._changed.add(key)
 
     def _verdict(self, verdicts: Verdicts, place: int | None) -> Verdict:

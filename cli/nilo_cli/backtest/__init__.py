@@ -1,0 +1,1 @@
+"""`nilo replay backtest`: what alert rules would have done."""
