@@ -17,12 +17,18 @@ from nilo_schemas.record import Record
 
 _WIDER = {"int": ("long", "float", "double"), "long": ("float", "double"), "float": ("double",)}
 _TIMES = ("timestamp-millis", "timestamp-micros")
+_EXACT = "exact"  # of a double in a reader's schema, ours alone
 
 
 @cache
 def arrow_schema(record: type[Record]) -> pa.Schema:
     """The Arrow schema of a record's batches; timestamps are microseconds in UTC."""
-    raw = pa.schema(pyruhvro.avro_to_arrow_schema(json.dumps(contract(record))))
+    return arrow_schema_of(contract(record))
+
+
+def arrow_schema_of(schema: dict[str, Any]) -> pa.Schema:
+    """The same of a contract that no model has; it is not expanded."""
+    raw = pa.schema(pyruhvro.avro_to_arrow_schema(json.dumps(schema)))
     return pa.schema([pa.field(field.name, _in_utc(field.type), field.nullable) for field in raw])
 
 
@@ -79,7 +85,7 @@ def _children(
             kinds = written[field["name"]], field["type"]
             columns.append(_resolved(name, found[field["name"]], *kinds, target.type))
         elif "default" in field:
-            columns.append(_repeated(field["default"], target.type, rows))
+            columns.append(repeated(field["default"], target.type, rows))
         else:
             raise _misfit(name, "is missing and has no default")
     return columns
@@ -102,7 +108,7 @@ def _resolved(
         raise _misfit(name, f"{kinds[0]} is not {kinds[1]}")
     if kinds[0] == "int":
         column = column.cast(pa.int32())
-    return column.cast(target, safe=not pa.types.is_floating(target))
+    return column.cast(target, safe=not pa.types.is_floating(target) or _is_exact(read))
 
 
 def _record(name: str, column: pa.Array, writer: Any, reader: Any, target: Any) -> pa.Array:
@@ -147,6 +153,30 @@ def _enum(name: str, column: pa.Array, writer: Any, reader: Any, _target: Any) -
 _NESTED = {"record": _record, "array": _list, "map": _map, "enum": _enum}
 
 
+def exact(kind: Any) -> Any:
+    """A reader's type that refuses what the plain one takes with loss; takes an expanded schema.
+
+    That are symbols which the reader's enum does not know, and whole numbers so large that doubles
+    have gaps there (beyond 2**53).
+    """
+    if isinstance(kind, list):
+        return [exact(branch) for branch in kind]
+    if kind == "double":
+        return {"type": "double", _EXACT: True}
+    if not isinstance(kind, dict):
+        return kind
+    if kind["type"] == "record":
+        fields = [{**field, "type": exact(field["type"])} for field in kind["fields"]]
+        return {**kind, "fields": fields}
+    if kind["type"] == "enum":
+        return {name: value for name, value in kind.items() if name != "default"}
+    return kind | {name: exact(kind[name]) for name in ("items", "values") if name in kind}
+
+
+def _is_exact(kind: Any) -> bool:
+    return isinstance(kind, dict) and _EXACT in kind
+
+
 def _branch(kind: Any) -> tuple[Any, bool]:
     """A type without its `null` branch, and whether it had one."""
     if isinstance(kind, list):
@@ -167,10 +197,12 @@ def _same_name(path: str, writer: dict[str, Any], reader: dict[str, Any]) -> Non
 
 
 def _misfit(path: str, problem: str) -> DecodeError:
-    return DecodeError(Reason.INCOMPATIBLE, f"field {path}: {problem}" if path else problem)
+    detail = f"field {path}: {problem}" if path else problem
+    return DecodeError(Reason.INCOMPATIBLE, detail, path)
 
 
-def _repeated(default: Any, kind: pa.DataType, rows: int) -> pa.Array:
+def repeated(default: Any, kind: pa.DataType, rows: int) -> pa.Array:
+    """A column of a field's default; raises pyarrow.ArrowException where it is of another type."""
     if default is None:
         return pa.nulls(rows, kind)
     # pa.repeat fails on no rows of a map, and joins a map for each row
