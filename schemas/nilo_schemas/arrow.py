@@ -85,7 +85,7 @@ def _children(
             kinds = written[field["name"]], field["type"]
             columns.append(_resolved(name, found[field["name"]], *kinds, target.type))
         elif "default" in field:
-            columns.append(repeated(field["default"], target.type, rows))
+            columns.append(_repeated(field["default"], target.type, rows))
         else:
             raise _misfit(name, "is missing and has no default")
     return columns
@@ -201,8 +201,7 @@ def _misfit(path: str, problem: str) -> DecodeError:
     return DecodeError(Reason.INCOMPATIBLE, detail, path)
 
 
-def repeated(default: Any, kind: pa.DataType, rows: int) -> pa.Array:
-    """A column of a field's default; raises pyarrow.ArrowException where it is of another type."""
+def _repeated(default: Any, kind: pa.DataType, rows: int) -> pa.Array:
     if default is None:
         return pa.nulls(rows, kind)
     # pa.repeat fails on no rows of a map, and joins a map for each row
