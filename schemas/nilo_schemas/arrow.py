@@ -53,7 +53,7 @@ def conform(
 
     Raises:
         DecodeError: the schemas do not fit (an empty batch shows it), or a value does not.
-        pyarrow.ArrowInvalid: an `int` that needs more than 32 bits.
+        pyarrow.ArrowInvalid: the schemas are equal, and an `int` needs more than 32 bits.
     """
     if writer == reader:
         columns = [
@@ -106,9 +106,12 @@ def _resolved(
         return _NESTED[kinds[0]](name, column, written, read, target)
     if kinds[0] != kinds[1] and kinds[1] not in _WIDER.get(kinds[0], ()):
         raise _misfit(name, f"{kinds[0]} is not {kinds[1]}")
-    if kinds[0] == "int":
-        column = column.cast(pa.int32())
-    return column.cast(target, safe=not pa.types.is_floating(target) or _is_exact(read))
+    try:
+        if kinds[0] == "int":
+            column = column.cast(pa.int32())
+        return column.cast(target, safe=not pa.types.is_floating(target) or _is_exact(read))
+    except pa.ArrowInvalid as error:
+        raise DecodeError(Reason.CORRUPT, f"field {name}: {error}", name) from None
 
 
 def _record(name: str, column: pa.Array, writer: Any, reader: Any, target: Any) -> pa.Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def _record(path: str, kind: Schema) -> Iterator[str]:
         yield from _faults(name, field["type"])
 
 
-_INSIDE = {
+_INSIDE: dict[str, Callable[[str, Schema], Iterator[str]]] = {
     "record": _record,
     "enum": lambda _path, _kind: iter(()),
     "array": lambda path, kind: _faults(f"{path}[]", kind["items"]),

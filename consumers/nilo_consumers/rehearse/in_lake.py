@@ -41,7 +41,7 @@ def stored(settings: Settings, topic: str, reader: Schema, progress: Progress) -
     with translated(f"reading {topic}"):
         found = dataset(table)
         rows = found.count_rows()
-        tally, look = Tally(records=rows, looked=rows), _looked_for(found.schema, reader)
+        tally, look = Tally(records=rows, looked=rows), looked_for(found.schema, reader)
         if not look.wanted:
             return tally
         columns = [PARTITION, OFFSET, *look.columns]
@@ -110,7 +110,8 @@ class Look:
         }
 
 
-def _looked_for(stored: pa.Schema, reader: Schema) -> Look:
+def looked_for(stored: pa.Schema, reader: Schema) -> Look:
+    """What a new contract could break in a table with these columns."""
     soft = lenient(reader)
     whole, wanted = expanded(soft), arrow_schema_of(soft)
     # `stored`: another schema than the reader's, even where all columns are as it has them.
