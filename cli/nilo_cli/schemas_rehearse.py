@@ -106,18 +106,20 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[rate]}")
+    columns = ("{task.description}", BarColumn(20), MofNCompleteColumn(), "{task.fields[rate]}")
     with Progress(
         *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
     ) as bar:
         tasks: dict[str, Any] = {}
+        moments = [time.monotonic()]
 
         def update(place: str, done: int, total: int) -> None:
             if place not in tasks:
-                tasks[place] = bar.add_task(place, rate=""), time.monotonic()
+                tasks[place] = bar.add_task(place, total=total, rate=""), moments[-1]
+            moments[:] = [time.monotonic()]
             task, began = tasks[place]
-            rate = done / max(time.monotonic() - began, 1e-3)
-            bar.update(task, completed=done, total=total, rate=f"{rate:,.0f}/s")
+            rate = done / max(moments[-1] - began, 1e-3)
+            bar.update(task, completed=done, rate=f"{rate:,.0f}/s")
 
         yield update
 
@@ -136,6 +138,12 @@ def _show(found: dict[str, Any]) -> None:
     if breaks:
         print("\nwhat breaks")
         show_rows(breaks, _BREAKS, as_json=False)
+    for each in found["lake"]["kept"] if found["lake"] else ():
+        print(
+            "\nlake: {column} stays {table}; the {contract} of rows to come is cast to it".format(
+                **each
+            )
+        )
     if found["dlq"]:
         print("\ndead letters")
         show_rows([each | _examples(each) for each in found["dlq"]], _LETTERS, as_json=False)
@@ -166,7 +174,9 @@ def _show_postgres(plan: dict[str, Any] | None) -> None:
         return
     print(f"\nPostgreSQL, compared with {plan['compared']}")
     for each in plan["statements"]:
-        who = "the sink, at its next start" if each["by"] == "sink" else "you, before that"
+        who = (
+            "the sink, at its next start" if each["by"] == "sink" else "you, before the sink starts"
+        )
         writes = "; writes the table anew under a lock" if each["rewrites"] else ""
         print(f"  {printable(each['sql'])};  -- {who}{writes}")
     for line in plan["impossible"]:

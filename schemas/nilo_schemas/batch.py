@@ -108,7 +108,8 @@ class BatchDecoder:
             self._written[schema_id] = self._prepared(schema_id, self._writer_schema(schema_id))
         found = self._written[schema_id]
         if isinstance(found, DecodeError):
-            raise found
+            # A new one: an error that is raised again keeps every frame that it went through.
+            raise DecodeError(found.reason, found.detail, found.field)
         return schema_id
 
     def _prepared(self, schema_id: int, schema: Any) -> tuple[str, dict[str, Any]] | DecodeError:

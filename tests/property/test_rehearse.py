@@ -8,6 +8,7 @@ from typing import Any
 
 import fastavro
 import pytest
+from fastavro.read import SchemaResolutionError
 from fastavro.schema import expand_schema
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,7 +35,7 @@ def read(value: bytes, writer: Schema, reader: Schema) -> Any:
         return fastavro.schemaless_reader(
             body, fastavro.parse_schema(writer), fastavro.parse_schema(reader)
         )
-    except fastavro.read.SchemaResolutionError:
+    except SchemaResolutionError:
         return None
 
 

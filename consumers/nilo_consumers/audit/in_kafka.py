@@ -42,6 +42,7 @@ class InKafka:
                 group_id="nilo-audit",
                 enable_auto_commit=False,
                 enable_partition_eof=True,
+                fetch_queue_backoff_ms=50,
                 auto_offset_reset="earliest",
             )
             | {"log_level": 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -27,7 +28,23 @@ _ROWS = 10_000  # rows in memory at a time
 _OURS = {*(field.name for field in ORIGIN), EVENT_DATE, STORED_AT}
 
 
-def stored(settings: Settings, topic: str, reader: Schema, progress: Progress) -> Tally | None:
+@dataclass
+class Rows(Tally):
+    """The rows of a table.
+
+    Args:
+        kept: columns whose type the new contract changes; the table keeps its own, and rows to come
+            are cast to it: 2.5 becomes 2.
+    """
+
+    kept: list[dict[str, str]] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The counts, what breaks, and the columns."""
+        return super().as_json() | {"kept": self.kept}
+
+
+def stored(settings: Settings, topic: str, reader: Schema, progress: Progress) -> Rows | None:
     """What the table of a topic (without prefix) holds; None without a table.
 
     Only the columns that a new contract could break are read.
@@ -41,7 +58,8 @@ def stored(settings: Settings, topic: str, reader: Schema, progress: Progress) -
     with translated(f"reading {topic}"):
         found = dataset(table)
         rows = found.count_rows()
-        tally, look = Tally(records=rows, looked=rows), looked_for(found.schema, reader)
+        look = looked_for(found.schema, reader)
+        tally = Rows(rows, rows, kept=list(_kept(found.schema, arrow_schema_of(reader))))
         if not look.wanted:
             return tally
         columns = [PARTITION, OFFSET, *look.columns]
@@ -51,6 +69,13 @@ def stored(settings: Settings, topic: str, reader: Schema, progress: Progress) -
             done += batch.num_rows
             progress("lake", done, rows)
     return tally
+
+
+def _kept(stored: pa.Schema, wanted: pa.Schema) -> Iterator[dict[str, str]]:
+    for each in wanted:
+        kind = stored.field(each.name).type if each.name in stored.names else each.type
+        if kind != each.type and not (pa.types.is_nested(kind) and pa.types.is_nested(each.type)):
+            yield {"column": each.name, "table": str(kind), "contract": str(each.type)}
 
 
 def _where(topic: str, batch: pa.RecordBatch, row: int) -> str:

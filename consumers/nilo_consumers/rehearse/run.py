@@ -9,7 +9,7 @@ from typing import Any
 
 from nilo_consumers.audit.in_kafka import InKafka
 from nilo_consumers.rehearse.in_kafka import Letters, Progress, Stratum, dead_letters, retained
-from nilo_consumers.rehearse.in_lake import stored
+from nilo_consumers.rehearse.in_lake import Rows, stored
 from nilo_consumers.rehearse.in_postgres import Plan, plan
 from nilo_consumers.rehearse.judge import Judge
 from nilo_consumers.rehearse.tally import Tally
@@ -31,7 +31,7 @@ class Rehearsal:
 
     topic: str
     kafka: Mapping[Stratum, Tally]
-    lake: Tally | None
+    lake: Rows | None
     letters: Mapping[str, Letters]
     postgres: Plan | None
 
