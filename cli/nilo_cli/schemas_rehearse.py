@@ -154,7 +154,7 @@ def _show(found: dict[str, Any]) -> None:
 def _level(told: dict[str, Any]) -> str:
     problems = told["problems"]
     if not problems:
-        return f"{told['level']} with all {told['versions']} versions: the registry takes it"
+        return f"{told['level']} with the {told['versions']} so far: the registry takes it"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"not {told['level']}, the registry refuses it: {problems[0]}{more}"
 
