@@ -33,10 +33,7 @@ pytestmark = pytest.mark.integration
 PAGE = (Path(__file__).parents[2] / "docs" / "schemas.md").read_text()
 COMMANDS = "".join(re.findall(r"^```sh\n(.*?)^```$", PAGE, re.M | re.S))
 OURS = contract(LlmEvent)
-TYPES = (
-    *("text", "boolean", "integer", "bigint"),
-    *("double precision", "timestamptz", "jsonb"),
-)
+TYPES = "text", "boolean", "integer", "bigint", "double precision", "timestamptz", "jsonb"
 
 
 def changed(**fields: Any) -> dict[str, Any]:
