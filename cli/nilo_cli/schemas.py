@@ -1,4 +1,4 @@
-"""`nilo schemas check`, `register`, `show`, `generate`."""
+"""`nilo schemas check`, `register`, `show`, `generate`, `rehearse`."""
 
 # ruff: noqa: PLC0415  models and clients are imported by the command that uses them
 
@@ -11,8 +11,10 @@ import typer
 from nilo_cli.context import settings_of
 from nilo_cli.errors import UsageError
 from nilo_cli.output import Json, show_rows
+from nilo_cli.schemas_rehearse import rehearse
 
 app = typer.Typer(help="The Avro contracts of events and results.", no_args_is_help=True)
+app.command()(rehearse)
 
 
 @app.command()

@@ -36,13 +36,16 @@ def time_column(topic: str) -> str:
     return "window_start" if topic == WINDOWS else "time"
 
 
-def stored_schema(record: type[Record]) -> pa.Schema:
+def stored_schema(record: type[Record], columns: pa.Schema | None = None) -> pa.Schema:
     """The columns of a record's table: the contract's, then the origin.
 
     Events also have the time of their Kafka record. Windows also have `stored_at`: it tells what
     was known when.
+
+    Args:
+        columns: those of another contract than the record's own.
     """
-    fields = [*arrow_schema(record), *ORIGIN]
+    fields = [*(columns or arrow_schema(record)), *ORIGIN]
     if issubclass(record, Event):
         fields.append(STAMP)
     if record is MetricWindow:
@@ -106,18 +109,28 @@ def create_table(schema: str, record: type[Record]) -> Iterator[sql.Composed]:
             table, sql.SQL(", ").join(blooms)
         )
     yield sql.SQL("COMMENT ON TABLE {} IS {}").format(table, contract(record)["doc"])
-    yield from _comments(table, record)
+    for field in contract(record)["fields"]:
+        if "doc" in field:
+            yield _comment(table, field["name"], field["doc"])
 
 
 def add_column(schema: str, record: type[Record], column: str) -> Iterator[sql.Composed]:
     """The statements that add a column which a newer contract has."""
-    table = sql.Identifier(schema, table_name(record.kafka_topic))
+    docs = {field["name"]: field.get("doc") for field in contract(record)["fields"]}
     field = stored_schema(record).field(column)
+    yield from added(
+        sql.Identifier(schema, table_name(record.kafka_topic)), field, docs.get(column)
+    )
+
+
+def added(table: sql.Identifier, field: pa.Field, doc: str | None) -> Iterator[sql.Composed]:
+    """The statements that add a column to a table."""
     # Rows written before have no value, so the column can never demand one.
     yield sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {}").format(
         table, _column(field.with_nullable(True))
     )
-    yield from _comments(table, record, only=column)
+    if doc is not None:
+        yield _comment(table, field.name, doc)
 
 
 def _column(field: pa.Field) -> sql.Composed:
@@ -131,11 +144,6 @@ def _key(record: type[Record]) -> sql.Composed:
     return sql.SQL("PRIMARY KEY ({})").format(sql.SQL(", ").join(map(sql.Identifier, names)))
 
 
-def _comments(
-    table: sql.Identifier, record: type[Record], only: str | None = None
-) -> Iterator[sql.Composed]:
-    for field in contract(record)["fields"]:
-        if "doc" in field and only in (None, field["name"]):
-            yield sql.SQL("COMMENT ON COLUMN {}.{} IS {}").format(
-                table, sql.Identifier(field["name"]), field["doc"]
-            )
+def _comment(table: sql.Identifier, column: str, doc: str) -> sql.Composed:
+    name = sql.Identifier(column)
+    return sql.SQL("COMMENT ON COLUMN {}.{} IS {}").format(table, name, doc)

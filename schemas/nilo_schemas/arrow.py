@@ -17,12 +17,18 @@ from nilo_schemas.record import Record
 
 _WIDER = {"int": ("long", "float", "double"), "long": ("float", "double"), "float": ("double",)}
 _TIMES = ("timestamp-millis", "timestamp-micros")
+_EXACT = "exact"  # of a double in a reader's schema, ours alone
 
 
 @cache
 def arrow_schema(record: type[Record]) -> pa.Schema:
     """The Arrow schema of a record's batches; timestamps are microseconds in UTC."""
-    raw = pa.schema(pyruhvro.avro_to_arrow_schema(json.dumps(contract(record))))
+    return arrow_schema_of(contract(record))
+
+
+def arrow_schema_of(schema: dict[str, Any]) -> pa.Schema:
+    """The same of a contract that no model has; it is not expanded."""
+    raw = pa.schema(pyruhvro.avro_to_arrow_schema(json.dumps(schema)))
     return pa.schema([pa.field(field.name, _in_utc(field.type), field.nullable) for field in raw])
 
 
@@ -47,7 +53,7 @@ def conform(
 
     Raises:
         DecodeError: the schemas do not fit (an empty batch shows it), or a value does not.
-        pyarrow.ArrowInvalid: an `int` that needs more than 32 bits.
+        pyarrow.ArrowInvalid: the schemas are equal, and an `int` needs more than 32 bits.
     """
     if writer == reader:
         columns = [
@@ -100,9 +106,12 @@ def _resolved(
         return _NESTED[kinds[0]](name, column, written, read, target)
     if kinds[0] != kinds[1] and kinds[1] not in _WIDER.get(kinds[0], ()):
         raise _misfit(name, f"{kinds[0]} is not {kinds[1]}")
-    if kinds[0] == "int":
-        column = column.cast(pa.int32())
-    return column.cast(target, safe=not pa.types.is_floating(target))
+    try:
+        if kinds[0] == "int":
+            column = column.cast(pa.int32())
+        return column.cast(target, safe=not pa.types.is_floating(target) or _is_exact(read))
+    except pa.ArrowInvalid as error:
+        raise DecodeError(Reason.CORRUPT, f"field {name}: {error}", name) from None
 
 
 def _record(name: str, column: pa.Array, writer: Any, reader: Any, target: Any) -> pa.Array:
@@ -147,6 +156,30 @@ def _enum(name: str, column: pa.Array, writer: Any, reader: Any, _target: Any) -
 _NESTED = {"record": _record, "array": _list, "map": _map, "enum": _enum}
 
 
+def exact(kind: Any) -> Any:
+    """A reader's type that refuses what the plain one takes with loss; takes an expanded schema.
+
+    That are symbols which the reader's enum does not know, and whole numbers so large that doubles
+    have gaps there (beyond 2**53).
+    """
+    if isinstance(kind, list):
+        return [exact(branch) for branch in kind]
+    if kind == "double":
+        return {"type": "double", _EXACT: True}
+    if not isinstance(kind, dict):
+        return kind
+    if kind["type"] == "record":
+        fields = [{**field, "type": exact(field["type"])} for field in kind["fields"]]
+        return {**kind, "fields": fields}
+    if kind["type"] == "enum":
+        return {name: value for name, value in kind.items() if name != "default"}
+    return kind | {name: exact(kind[name]) for name in ("items", "values") if name in kind}
+
+
+def _is_exact(kind: Any) -> bool:
+    return isinstance(kind, dict) and _EXACT in kind
+
+
 def _branch(kind: Any) -> tuple[Any, bool]:
     """A type without its `null` branch, and whether it had one."""
     if isinstance(kind, list):
@@ -167,7 +200,8 @@ def _same_name(path: str, writer: dict[str, Any], reader: dict[str, Any]) -> Non
 
 
 def _misfit(path: str, problem: str) -> DecodeError:
-    return DecodeError(Reason.INCOMPATIBLE, f"field {path}: {problem}" if path else problem)
+    detail = f"field {path}: {problem}" if path else problem
+    return DecodeError(Reason.INCOMPATIBLE, detail, path)
 
 
 def _repeated(default: Any, kind: pa.DataType, rows: int) -> pa.Array:

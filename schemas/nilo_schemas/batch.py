@@ -2,39 +2,28 @@
 
 Values are grouped by the id of their writer's schema, each group is decoded in one call of
 pyruhvro, brought to the reader's schema, and the rows are put back in order. When a step fails,
-the group is halved until the bad messages stand alone; the rest goes on.
+the bad messages are looked for (`faults`); the rest goes on.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyruhvro
 
-from nilo_schemas.arrow import arrow_schema, conform
+from nilo_schemas.arrow import arrow_schema, arrow_schema_of, conform, exact
 from nilo_schemas.contracts import contract
 from nilo_schemas.errors import DecodeError, Reason
+from nilo_schemas.faults import BadMessage, Indexes, bad_rows, sifted
 from nilo_schemas.foreign import all_written_by, bodies, expanded, readable
-from nilo_schemas.framing import PREFIX, schema_id_of
-from nilo_schemas.holdable import check
+from nilo_schemas.framing import PREFIX, by_prefix, schema_id_of
+from nilo_schemas.holdable import check, limits
 from nilo_schemas.record import Record
-
-T = TypeVar("T")
-Indexes = list[int]
-
-
-@dataclass(frozen=True)
-class BadMessage:
-    """A message that did not decode: its index in the input, the reason, and what happened."""
-
-    index: int
-    reason: Reason
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -47,19 +36,31 @@ class DecodedBatch:
 
 
 class BatchDecoder:
-    """Decodes message values of one topic; `writer_schema` gives the schema of an id.
+    """Decodes message values of one topic.
 
-    `writer_schema` raises DecodeError for an unknown id; other errors pass through.
+    Args:
+        record: what messages are read as.
+        writer_schema: gives the schema of an id; raises DecodeError for an unknown one, and other
+            errors pass through.
+        reader: an Avro schema in place of the record's contract. The bounds of the record's
+            numbers then hold for the fields that keep their type.
+        lossless: refuse values that the reader would take with loss (`arrow.exact`).
     """
 
     def __init__(
-        self, record: type[Record], writer_schema: Callable[[int], dict[str, Any]]
+        self,
+        record: type[Record],
+        writer_schema: Callable[[int], dict[str, Any]],
+        reader: dict[str, Any] | None = None,
+        *,
+        lossless: bool = False,
     ) -> None:
-        self._record = record
-        self._reader = expanded(contract(record))
+        whole = expanded(reader or contract(record))
+        self._reader = exact(whole) if lossless else whole
         self._writer_schema = writer_schema
         self._written: dict[int, tuple[str, dict[str, Any]] | DecodeError] = {}
-        self.schema = arrow_schema(record)
+        self.schema = arrow_schema_of(reader) if reader else arrow_schema(record)
+        self._limits = limits(record, self.schema)
 
     def decode(self, values: Sequence[bytes | None]) -> DecodedBatch:
         """Decode all values; what does not decode is in `bad`, never an exception."""
@@ -79,11 +80,11 @@ class BatchDecoder:
             return None
         try:
             schema_id = self._known(values[0] and values[0][: PREFIX.size])
-            text, _ = self._written[schema_id]  # type: ignore[misc]  # _known let no DecodeError by
+            text, writer = self._written[schema_id]  # type: ignore[misc]  # _known let no DecodeError by
             messages = pyruhvro.deserialize_array(values, text)
             if not all_written_by(schema_id, messages):
                 return None
-            rows = self.conformed(bodies(messages), schema_id)
+            rows = self._conformed(bodies(messages), writer)
         except (DecodeError, ValueError, TypeError):  # TypeError: one is None
             return None
         return DecodedBatch(rows, np.arange(len(values)))
@@ -92,7 +93,8 @@ class BatchDecoder:
         """The expanded schema of an id; raises DecodeError when it cannot be read in batches."""
         found = self._looked_up(schema_id)
         if isinstance(found, DecodeError):
-            raise found
+            # A new one: an error that is raised again keeps every frame that it went through.
+            raise DecodeError(found.reason, found.detail, found.field)
         return found[1]
 
     def conformed(self, bodies: pa.RecordBatch, schema_id: int) -> pa.RecordBatch:
@@ -102,25 +104,17 @@ class BatchDecoder:
             DecodeError: a value does not fit, or is none that an event may have.
             ValueError: a number needs more bits.
         """
-        batch = conform(bodies, self.writer(schema_id), self._reader, self.schema)
-        check(batch, self._record)
-        return batch
+        return self._conformed(bodies, self.writer(schema_id))
 
     def _groups(self, values: Sequence[bytes | None], bad: list[BadMessage]) -> dict[int, Indexes]:
-        """Indexes of the values by writer schema id; a single id is the usual case and fast."""
-        prefixes = {value[: PREFIX.size] if value else None for value in values}
-        if len(prefixes) == 1:
-            members = {next(iter(prefixes)): list(range(len(values)))}
-        else:
-            members = {prefix: [] for prefix in prefixes}
-            for index, value in enumerate(values):
-                members[value[: PREFIX.size] if value else None].append(index)
+        """Indexes of the values by writer schema id."""
         groups: dict[int, Indexes] = {}
-        for prefix, indexes in members.items():
+        for prefix, indexes in by_prefix(values).items():
             try:
                 groups[self._known(prefix)] = indexes
             except DecodeError as error:
-                bad += [BadMessage(index, error.reason, error.detail) for index in indexes]
+                told = error.reason, error.detail, error.field
+                bad += [BadMessage(index, *told) for index in indexes]
         return groups
 
     def _known(self, prefix: bytes | None) -> int:
@@ -143,7 +137,7 @@ class BatchDecoder:
             none = bodies(pyruhvro.deserialize_array([], text))
             conform(none, writer, self._reader, self.schema)
         except DecodeError as error:
-            return DecodeError(error.reason, f"schema {schema_id}: {error.detail}")
+            return DecodeError(error.reason, f"schema {schema_id}: {error.detail}", error.field)
         except ValueError as error:
             return DecodeError(Reason.INCOMPATIBLE, f"schema {schema_id}: {error}")
         return text, writer
@@ -156,24 +150,29 @@ class BatchDecoder:
         bad: list[BadMessage],
     ) -> list[tuple[Indexes, pa.RecordBatch]]:
         """The group in batches of the reader's schema, usually one."""
-        text, _ = self._written[schema_id]  # type: ignore[misc]  # _known let no DecodeError by
+        text, writer = self._written[schema_id]  # type: ignore[misc]  # _known let no DecodeError by
 
         def decoded(part: Indexes) -> pa.RecordBatch:
             return bodies(pyruhvro.deserialize_array([values[i] for i in part], text))
 
-        raw = _sifted(decoded, indexes, bad)
+        raw = sifted(decoded, indexes, bad)
         if not raw:
             return []
         read = [index for part, _ in raw for index in part]
         whole = pa.concat_batches([batch for _, batch in raw])
-        place = {index: row for row, index in enumerate(read)}
+        try:
+            return [(read, self._conformed(whole, writer))]
+        except (DecodeError, ValueError):
+            faults = bad_rows(whole, (writer, self._reader), self.schema, self._limits)
+        bad += [replace(fault, index=read[row]) for row, fault in faults.items()]
+        good = [row for row in range(len(read)) if row not in faults]
+        rows = self._conformed(whole.take(pa.array(good, pa.int64())), writer)
+        return [([read[row] for row in good], rows)]
 
-        def resolved(part: Indexes) -> pa.RecordBatch:
-            # take, not slice: lists of a slice keep the offsets of the whole
-            rows = whole if len(part) == len(read) else whole.take([place[i] for i in part])
-            return self.conformed(rows, schema_id)
-
-        return _sifted(resolved, read, bad)
+    def _conformed(self, batch: pa.RecordBatch, writer: dict[str, Any]) -> pa.RecordBatch:
+        rows = conform(batch, writer, self._reader, self.schema)
+        check(rows, self._limits)
+        return rows
 
     def _in_order(
         self, parts: list[tuple[Indexes, pa.RecordBatch]], bad: list[BadMessage]
@@ -188,19 +187,3 @@ class BatchDecoder:
             order = np.argsort(indexes)
             indexes, rows = indexes[order], rows.take(pa.array(order))
         return DecodedBatch(rows, indexes, bad)
-
-
-def _sifted(
-    work: Callable[[Indexes], T], indexes: Indexes, bad: list[BadMessage]
-) -> list[tuple[Indexes, T]]:
-    """Do the work; if it fails, on each half, until the bad ones stand alone."""
-    try:
-        return [(indexes, work(indexes))]
-    except (DecodeError, ValueError) as error:
-        if len(indexes) == 1:
-            reason = error.reason if isinstance(error, DecodeError) else Reason.CORRUPT
-            detail = error.detail if isinstance(error, DecodeError) else str(error)
-            bad.append(BadMessage(indexes[0], reason, detail))
-            return []
-    half = len(indexes) // 2
-    return [*_sifted(work, indexes[:half], bad), *_sifted(work, indexes[half:], bad)]

@@ -8,7 +8,7 @@ bytes), so the mapping is here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from enum import Enum
@@ -184,17 +184,26 @@ def problems(folder: Path = FOLDER) -> Iterator[str]:
         kept = versions(topic, folder)
         if not kept or kept[max(kept)] != contract(record):
             yield f"{topic}: model and contract differ; `nilo schemas generate` writes the next one"
-        yield from _breaks(topic, {**kept, 0: contract(record)})
+        for line in incompatibilities(contract(record), kept):
+            yield f"{topic}: {line}"
 
 
-def _breaks(topic: str, kept: dict[int, dict[str, Any]]) -> Iterator[str]:
+def incompatibilities(
+    schema: dict[str, Any], earlier: Mapping[int, dict[str, Any]], name: str = "the model"
+) -> Iterator[str]:
+    """Where a schema breaks FULL_TRANSITIVE, one line each.
+
+    Args:
+        schema: what is to be the next version.
+        earlier: the versions so far, by number.
+        name: what the schema is called.
+    """
     from nilo_schemas.compatibility import breaks  # noqa: PLC0415  avro is not in the base install
 
-    newest = kept.pop(0)
-    for number, earlier in kept.items():
+    for number, version in earlier.items():
         for reader, writer, way in (
-            (newest, earlier, f"the model cannot read version {number}"),
-            (earlier, newest, f"version {number} cannot read the model"),
+            (schema, version, f"{name} cannot read version {number}"),
+            (version, schema, f"version {number} cannot read {name}"),
         ):
             for detail in breaks(reader, writer):
-                yield f"{topic}: {way}: {detail}"
+                yield f"{way}: {detail}"

@@ -53,9 +53,13 @@ class Reason(StrEnum):
 
 
 class DecodeError(NiloError):
-    """A message is not a readable event: `reason` is the code, the text says more."""
+    """A message is not a readable event: `reason` is the code, the text says more.
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    `field` is the field that is in the way, when it is one: `market.symbol`, `sources[].offset`.
+    """
+
+    def __init__(self, reason: Reason, detail: str, field: str = "") -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.field = field

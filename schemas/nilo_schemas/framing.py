@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 from nilo_schemas.errors import DecodeError, Reason
 
@@ -23,3 +24,14 @@ def schema_id_of(prefix: bytes) -> int:
     if magic != MAGIC:
         raise DecodeError(Reason.FRAMING, f"first byte is {prefix[0]}, not Confluent's {MAGIC}")
     return int(schema_id)
+
+
+def by_prefix(values: Sequence[bytes | None]) -> dict[bytes | None, list[int]]:
+    """The indexes of message values by their first five bytes; None: of those without a value."""
+    prefixes = {value[: PREFIX.size] if value else None for value in values}
+    if len(prefixes) == 1:  # the usual case, and fast
+        return {next(iter(prefixes)): list(range(len(values)))}
+    members: dict[bytes | None, list[int]] = {prefix: [] for prefix in prefixes}
+    for index, value in enumerate(values):
+        members[value[: PREFIX.size] if value else None].append(index)
+    return members

@@ -7,6 +7,7 @@ within the bounds of the model.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -16,15 +17,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic.fields import FieldInfo
 
+from nilo_schemas.arrow import arrow_schema
 from nilo_schemas.errors import DecodeError, Reason
 from nilo_schemas.record import Record, converters, inner_type
 
+Limits = Mapping[str, tuple[Any, Any]]
 _FIRST = pa.scalar(datetime.min.replace(tzinfo=UTC), pa.timestamp("us", "UTC"))
 _LAST = pa.scalar(datetime.max.replace(tzinfo=UTC), pa.timestamp("us", "UTC"))
 
 
-def check(batch: pa.RecordBatch, record: type[Record]) -> None:
+def check(batch: pa.RecordBatch, limits: Limits) -> None:
     """Look through all columns.
+
+    Args:
+        batch: in the reader's schema.
+        limits: least and greatest value of columns; None is no bound.
 
     Raises:
         DecodeError: a value cannot be held; it names the field.
@@ -33,11 +40,10 @@ def check(batch: pa.RecordBatch, record: type[Record]) -> None:
         batch.validate(full=True)
     except pa.ArrowInvalid as error:
         raise DecodeError(Reason.CORRUPT, str(error)) from None
-    limits = bounds(record)
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         fault = _fault(column) or _out_of(column, *limits.get(name, (None, None)))
         if fault:
-            raise DecodeError(Reason.INVALID, f"field {name}: {fault}")
+            raise DecodeError(Reason.INVALID, f"field {name}: {fault}", name)
 
 
 def _fault(column: pa.Array) -> str | None:
@@ -81,8 +87,18 @@ def _out_of(column: pa.Array, low: Any, high: Any) -> str | None:
     return None
 
 
+def limits(record: type[Record], schema: pa.Schema) -> Limits:
+    """The bounds of the record's fields that have a column of their type in an Arrow schema."""
+    ours = arrow_schema(record)
+    return {
+        name: bound
+        for name, bound in _bounds(record).items()
+        if name in schema.names and schema.field(name).type == ours.field(name).type
+    }
+
+
 @cache
-def bounds(record: type[Record]) -> dict[str, tuple[Any, Any]]:
+def _bounds(record: type[Record]) -> dict[str, tuple[Any, Any]]:
     """Least and greatest value of each bounded field, as Avro carries them; None is no bound."""
     return {
         name: (_bound(record, name, info, "ge"), _bound(record, name, info, "le"))

@@ -11,10 +11,11 @@ import faust
 import numpy as np
 from faust.types import TP
 
-from nilo_schemas.batch import BadMessage, BatchDecoder, DecodedBatch
+from nilo_schemas.batch import BatchDecoder, DecodedBatch
 from nilo_schemas.catalogue import Catalogue
 from nilo_schemas.errors import Reason, UnreachableError
 from nilo_schemas.families import family_of_topic
+from nilo_schemas.faults import BadMessage
 from nilo_schemas.registry import Registry
 from nilo_schemas.results import PARTIALS_TOPIC
 from nilo_schemas.settings import Settings

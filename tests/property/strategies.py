@@ -194,7 +194,7 @@ def _record(
     kept: list[dict[str, Any]] = []
     projects: dict[str, Project] = {}
     for field in schema["fields"]:
-        goes = "default" in field and not _names_a_type(field["type"])
+        goes = "default" in field and not names_a_type(field["type"])
         # a record without fields is refused: it stands in test_schemas_batch.py
         if goes and len(kept) > 0 and draw(st.integers(0, 3)) == 0:
             continue  # the older writer does not know it
@@ -236,7 +236,7 @@ def _evolved(  # noqa: PLR0911  one return a kind of type
     return kind, lambda value: value
 
 
-def _names_a_type(kind: Any) -> bool:
+def names_a_type(kind: Any) -> bool:
     """Whether a field defines a named type, to which a later field may refer."""
     return '"name"' in repr(kind).replace("'", '"')
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -74,6 +75,15 @@ def test_a_schema_that_pyruhvro_would_panic_on_is_refused(kind: str) -> None:
     found = batch(altered("extra", UNREADABLE[kind]), frame(ID, b"\x02"), frame(ID, b"\x04"))
     assert reasons(found) == [Reason.INCOMPATIBLE] * 2
     assert f"schema {ID}" in found.bad[0].detail
+
+
+def test_messages_of_a_schema_that_does_not_resolve_are_let_go() -> None:
+    decoder = BatchDecoder(VectorEvent, lambda _: altered("k", "string"))
+    values = [frame(ID, b"")]
+    held = sys.getrefcount(values)
+    for _ in range(3):
+        assert reasons(decoder.decode(values)) == [Reason.INCOMPATIBLE]
+    assert sys.getrefcount(values) == held
 
 
 @pytest.mark.parametrize("schema", ["string", ["null", "string"], {"type": "record"}, None, 5, {}])

@@ -12,7 +12,8 @@ from nilo_cli.backtest.report import Outcome
 from nilo_cli.backtest.run import Backtest, Version
 from nilo_cli.backtest.score import scored
 from nilo_cli.errors import NoWindowsError, UsageError
-from nilo_cli.rerun.slices import Wanted, microseconds, slices
+from nilo_cli.rerun.slices import Wanted, slices
+from nilo_cli.times import microseconds
 from nilo_schemas.catalogue import Catalogue
 from nilo_schemas.rules import Rule
 from nilo_schemas.settings import Settings

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nilo_cli.errors import UsageError
 from nilo_cli.event_csv import csv_rows
-from nilo_cli.rerun.slices import microseconds
+from nilo_cli.times import microseconds
 
 _START, _END = "start", "end"
 

@@ -88,7 +88,7 @@ def plan(
     kinds = kinds_of(settings, catalogue, {})
     stores: list[Live] = ["kafka"] if store == "kafka" else ["kafka", store]
     found = chain.from_iterable(
-        live_windows(settings, each, catalogue.metrics, since=since, until=until) for each in stores
+        live_windows(settings, each, kinds, since=since, until=until) for each in stores
     )
     held = Cells.of(found, withdrawn=True)
     alive = held.take(held.rows["count"].to_numpy() > 0)

@@ -9,7 +9,7 @@ from nilo_cli.replays.canary import Tried
 from nilo_cli.replays.cells import Change
 from nilo_cli.replays.difference import AlertChange, Difference
 
-_COLUMNS = ["metric", "window", "from", "series", "what", "old", "new", "relative", "events"]
+COLUMNS = ["metric", "window", "from", "series", "what", "old", "new", "relative", "events"]
 
 
 def show_difference(found: Difference, rows: int, *, as_json: bool) -> None:
@@ -21,15 +21,15 @@ def show_difference(found: Difference, rows: int, *, as_json: bool) -> None:
             print_json({"alert": alert.to_json()})
         print_json({"summary": found.summary()})
         return
-    largest = sorted(found.windows.changes, key=_weight, reverse=True)[:rows]
+    largest = sorted(found.windows.changes, key=weight, reverse=True)[:rows]
     if largest:
-        show_rows([_row(change) for change in largest], _COLUMNS, as_json=False)
+        show_rows([cell_row(change) for change in largest], COLUMNS, as_json=False)
     if found.alerts:
-        show_rows([_alert(each) for each in found.alerts[:rows]], _ALERT_COLUMNS, as_json=False)
+        show_rows([alert_row(each) for each in found.alerts[:rows]], ALERT_COLUMNS, as_json=False)
     print(verdict(found))
 
 
-_ALERT_COLUMNS = ["alert", "labels", "state", "time", "what"]
+ALERT_COLUMNS = ["alert", "labels", "state", "time", "what"]
 
 
 def verdict(found: Difference) -> str:
@@ -48,11 +48,13 @@ def verdict(found: Difference) -> str:
     return "\n".join(lines)
 
 
-def _weight(change: Change) -> float:
+def weight(change: Change) -> float:
+    """How large a change is: of what has no relative change, largest."""
     return float("inf") if change.relative is None else abs(change.relative)
 
 
-def _row(change: Change) -> Row:
+def cell_row(change: Change) -> Row:
+    """A change as a line of a table."""
     what = change.field if change.kind == "changed" else change.kind
     relative = None if change.relative is None else f"{change.relative:+.2%}"
     events = " ".join(
@@ -71,7 +73,8 @@ def _row(change: Change) -> Row:
     }
 
 
-def _alert(change: AlertChange) -> Row:
+def alert_row(change: AlertChange) -> Row:
+    """A transition as a line of a table."""
     return {
         "alert": change.rule,
         "labels": " ".join(f"{name}={value}" for name, value in change.labels.items()),

@@ -42,6 +42,7 @@ class InKafka:
                 group_id="nilo-audit",
                 enable_auto_commit=False,
                 enable_partition_eof=True,
+                fetch_queue_backoff_ms=50,
                 auto_offset_reset="earliest",
             )
             | {"log_level": 0}
@@ -78,7 +79,7 @@ class InKafka:
         """The origins of the dead letters of a topic; what is none of ours there says nothing."""
         found: DeadOffsets = {}
         for message in chain.from_iterable(self.messages(dead_letter_topic(topic))):
-            story = {name: value.decode(errors="replace") for name, value in _headers(message)}
+            story = story_of(message)
             if story.get(PARTITION, "").isdigit() and story.get(OFFSET, "").isdigit():
                 why = story.get(CONNECTOR, "?"), story.get(REASON, "?")
                 offsets = found.setdefault(why, {}).setdefault(int(story[PARTITION]), [])
@@ -132,10 +133,13 @@ def _int(value: int | None) -> int:
     return value
 
 
-def _headers(message: Message) -> list[tuple[str, bytes]]:
+def story_of(message: Message) -> dict[str, str]:
+    """The headers of a message as text."""
     # The client's types also allow a dict, which only producers give.
     found: Any = message.headers()
-    return [(name, value) for name, value in found or [] if value is not None]
+    return {
+        name: value.decode(errors="replace") for name, value in found or [] if value is not None
+    }
 
 
 @contextmanager

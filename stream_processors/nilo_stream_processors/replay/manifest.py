@@ -38,6 +38,10 @@ class Range(_Frozen):
         """The stretches, one for each source partition."""
         return [Stretch((topic, number), *ends) for topic, number, *ends in self.stretches]
 
+    def times(self) -> tuple[int | None, int | None]:
+        """The bounds."""
+        return self.since, self.until
+
     def topics(self) -> list[str]:
         """The topics of the stretches."""
         return sorted({topic for topic, *_ in self.stretches})

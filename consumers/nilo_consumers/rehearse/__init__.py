@@ -1,0 +1,1 @@
+"""What a new contract would break, before it is in force: `nilo schemas rehearse`."""
