@@ -7,6 +7,7 @@ otherwise.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -109,9 +110,12 @@ class Stage1:
         return self._saved[-1:]
 
     def cells(self) -> list[Cell]:
-        """All cells that hold events; none counts as changed any more."""
+        """All cells that hold events, with what came late; none counts as changed any more."""
         found = source.everything(self.state, self.source, _NOTHING)
-        return sorted(each for each in _cells(found, self.metrics) if each.events)
+        events = Counter[tuple[str, tuple[str, ...], float]]()
+        for metric, labels, start, count in _cells(found, self.metrics):
+            events[metric, labels, start] += count
+        return sorted(Cell(*place, count) for place, count in events.items() if count)
 
 
 def _cells(found: Partials, metrics: dict[str, Metric]) -> Iterator[Cell]:

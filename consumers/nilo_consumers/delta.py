@@ -81,6 +81,7 @@ class DeltaSink:
             for partition, span in batch.spans.items()
         ]
         known = {field.name for field in table.schema().fields}
+        rows = _with_all(rows, table)
         write_deltalake(
             table,
             rows,
@@ -91,3 +92,11 @@ class DeltaSink:
             ),
             commit_properties=CommitProperties(app_transactions=offsets),
         )
+
+
+def _with_all(rows: pa.Table, table: DeltaTable) -> pa.Table:
+    """The rows with the columns that a newer contract has given the table, without values."""
+    for field in pa.schema(table.schema().to_arrow()):
+        if field.name not in rows.column_names and field.nullable:
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    return rows

@@ -95,7 +95,7 @@ def test_every_setting_has_its_environment_variable(name: str) -> None:
         "pushgateway_url": "http://own",
     }
     value = words.get(name, "own")
-    if Settings.model_fields[name].annotation in (int, float):
+    if Settings.model_fields[name].annotation in (int, float, float | None):
         value = "1"
     assert load_settings(env={f"NILO_{name.upper()}": value}).source(name).startswith("environment")
 
