@@ -61,12 +61,12 @@ def run(
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Compute windows and alerts once more; live topics and processors are left alone.
+    """Compute windows and alerts once more.
 
-    The results go to topics of their own, replay.<id>.metrics.windows and replay.<id>.alerts, and
-    to files, whose folder is told; with --out to files alone. It ends where the range ends, as the
-    store is now. Stopped or killed, `nilo replay resume` goes on. NILO_REPLAY_RATE limits how many
-    events a second it reads.
+    Live topics and processors are left alone. The results go to topics of their own,
+    replay.<id>.metrics.windows and replay.<id>.alerts, and to files, whose folder is told; with
+    --out to files alone. It ends where the range ends, as the store is now. Stopped or killed,
+    `nilo replay resume` goes on. NILO_REPLAY_RATE limits how many events a second it reads.
 
     \b
     Example:
@@ -103,9 +103,10 @@ def resume(
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Go on with a replay that was stopped or killed, from its last checkpoint.
+    """Go on with a replay that was stopped or killed.
 
-    The result is what it would have been. One that is done stays as it is.
+    It begins at the last checkpoint. The result is what it would have been. One that is done
+    stays as it is.
 
     \b
     Example:
@@ -122,7 +123,7 @@ def resume(
 
 @app.command("list")
 def list_replays(ctx: typer.Context, *, as_json: Json = False) -> None:
-    """The replays of this installation, oldest first, and how far they are.
+    """List the replays of this installation, oldest first.
 
     \b
     Example:

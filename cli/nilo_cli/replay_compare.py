@@ -36,9 +36,9 @@ def diff(
     rows: Annotated[int, typer.Option("--rows", "-n", min=0, help="Rows of the table.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """Compare a replay with what was produced live, or with another replay, cell by cell.
+    """Compare a replay with live, or with another one.
 
-    With --catalogue or --code its events run through these first, as another replay; another
+    Cell by cell: every window, and every transition of an alert. With --catalogue or --code its events run through these first, as another replay; another
     version of the code gets an environment of its own. Exit code 0: nothing differs; 1: something
     does. Windows that have events outside of the range are not compared. JSON lines have every
     difference, and the counts in the last line.
@@ -86,9 +86,9 @@ def canary(
     live: LiveStore = "kafka",
     as_json: Json = False,
 ) -> None:
-    """Run the last events of each family through a staging version, and compare with live.
+    """Try another version on the last events.
 
-    The last line is the verdict. Exit code 0: nothing differs; 1: something does. Meant for a
+    The last events of each family run through it, and what comes out is compared with live. The last line is the verdict. Exit code 0: nothing differs; 1: something does. Meant for a
     schedule: deploy/canary has files for cron and systemd.
 
     \b

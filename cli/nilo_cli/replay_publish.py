@@ -67,9 +67,10 @@ def repair(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Compute windows once more whose late events became dead letters, and promote what changes.
+    """Take late events into their windows after all.
 
-    In this replay no event is late. Windows in whose time no letter lies are left as they are.
+    Windows whose late events became dead letters are computed once more; those that change are
+    promoted. In this replay no event is late. Windows in whose time no letter lies are left as they are.
 
     \b
     Example:

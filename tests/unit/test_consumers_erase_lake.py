@@ -15,7 +15,7 @@ from deltalake.exceptions import DeltaError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nilo_consumers.batch import ORIGIN, Batch, Span
+from nilo_consumers.batch import ORIGIN, STAMP, Batch, Span
 from nilo_consumers.delta import DeltaSink
 from nilo_consumers.erase import lake
 from nilo_consumers.events import Selection, events_parquet
@@ -258,7 +258,7 @@ def test_the_log_of_an_earlier_version_is_rid_of_subjects_while_a_sink_goes_on(
         rows = rows_of(40, NEW, 0, start)
         for row in rows:
             row["subject"] = THEIRS if row["subject"] == THEIRS else "agent-7"  # the greater one
-        known = pa.schema([*arrow_schema(LlmEvent), *ORIGIN])
+        known = pa.schema([*arrow_schema(LlmEvent), *ORIGIN, STAMP])
         write_deltalake(table, with_date(LLM, pa.Table.from_pylist(rows, known)), mode="append")
         table.create_checkpoint()
     sink, topic = DeltaSink(settings), settings.topic_prefix + LLM
