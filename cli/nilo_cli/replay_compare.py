@@ -38,10 +38,11 @@ def diff(
 ) -> None:
     """Compare a replay with live, or with another one.
 
-    Cell by cell: every window, and every transition of an alert. With --catalogue or --code its events run through these first, as another replay; another
-    version of the code gets an environment of its own. Exit code 0: nothing differs; 1: something
-    does. Windows that have events outside of the range are not compared. JSON lines have every
-    difference, and the counts in the last line.
+    Cell by cell: every window, and every transition of an alert. With --catalogue or --code its
+    events run through these first, as another replay; another version of the code gets an
+    environment of its own. Exit code 0: nothing differs; 1: something does. Windows that have
+    events outside of the range are not compared. JSON lines have every difference, and the counts
+    in the last line.
 
     \b
     Example:
@@ -88,8 +89,9 @@ def canary(
 ) -> None:
     """Try another version on the last events.
 
-    The last events of each family run through it, and what comes out is compared with live. The last line is the verdict. Exit code 0: nothing differs; 1: something does. Meant for a
-    schedule: deploy/canary has files for cron and systemd.
+    The last events of each family run through it, and what comes out is compared with live. The
+    last line is the verdict. Exit code 0: nothing differs; 1: something does. Meant for a schedule:
+    deploy/canary has files for cron and systemd.
 
     \b
     Example:

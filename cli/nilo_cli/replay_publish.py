@@ -70,7 +70,8 @@ def repair(
     """Take late events into their windows after all.
 
     Windows whose late events became dead letters are computed once more; those that change are
-    promoted. In this replay no event is late. Windows in whose time no letter lies are left as they are.
+    promoted. In this replay no event is late. Windows in whose time no letter lies are left as
+    they are.
 
     \b
     Example:
