@@ -20,6 +20,7 @@ from nilo_cli import (
     audit,
     bench,
     config,
+    dlq,
     emit,
     erase,
     export,
@@ -71,6 +72,7 @@ for group, name in (
     (lakes, "lake"),
     (tiers, "tiers"),
     (erase, "erase"),
+    (dlq, "dlq"),
     (config, "config"),
     (bench, "bench"),
 ):
