@@ -193,7 +193,8 @@ def _chosen(
         _there(settings, topics),
         reasons or (),
         connectors or (),
-        *(parse_time(time, now) if time else None for time in within),
+        since=parse_time(within[0], now) if within[0] else None,
+        until=parse_time(within[1], now) if within[1] else None,
         origin=place,
     )
 

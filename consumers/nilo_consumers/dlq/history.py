@@ -80,13 +80,11 @@ class History:
         Args:
             over: runs whose intents are over: they send nothing any more and have not sent it.
         """
-        mine = self.begun[origin][run]
-        earlier = (
-            other
-            for other, intent in self.begun[origin].items()
-            if intent.place < mine.place and other not in over
-        )
-        return origin not in self.sent and not any(earlier)
+        runs = self.begun.get(origin, {})
+        if origin in self.sent or run not in runs:  # another run, to which this one was over
+            return False
+        earlier = {other for other, intent in runs.items() if intent.place < runs[run].place}
+        return earlier <= set(over)
 
 
 def begun(origin: Origin, run: str, end: int) -> Entry:
