@@ -1,0 +1,317 @@
+"""`nilo dlq`: letters of events that nobody could read, or one store refused, sent again once.
+
+One history for all tests: the processors and three sinks run, and meet events of a schema that the
+registry does not know yet, one event that PostgreSQL refuses, and others that no fix helps.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+from confluent_kafka.schema_registry import Schema
+
+from nilo_consumers.lake import existing_table
+from nilo_schemas.clients import registry_client
+from nilo_schemas.contracts import contract
+from nilo_schemas.dead_letters import REDRIVEN_FROM, dead_letter_topic
+from nilo_schemas.families import LlmEvent
+from nilo_schemas.framing import frame
+from nilo_schemas.settings import Settings
+from tests.integration.programs import free_port, nilo, running, wait_for
+from tests.integration.redriving import ANNOUNCED, NEVER, SENT, redrive_killed
+from tests.integration.sinking import COUNT, LLM, produce, query, send, sinking
+from tests.integration.windows import newest_windows, read_topic
+
+pytestmark = pytest.mark.integration
+READERS = ("processors", "postgres", "parquet", "sqlite")
+STORES = READERS[1:]
+GOOD, UNKNOWN = 12, 6
+PAGE = (Path(__file__).parents[2] / "docs" / "dlq.md").read_text()
+Row = dict[str, Any]
+
+
+@dataclass
+class Told:
+    """What the commands said, in the order of the history."""
+
+    settings: Settings
+    ids: list[str] = field(default_factory=list)
+    listed: list[Row] = field(default_factory=list)
+    shown: list[Row] = field(default_factory=list)
+    unfixed: list[Row] = field(default_factory=list)
+    codes: list[list[int]] = field(default_factory=list)
+    after_kills: dict[str, Any] = field(default_factory=dict)
+    second: list[Row] = field(default_factory=list)
+    fixed: list[Row] = field(default_factory=list)
+    last: list[Row] = field(default_factory=list)
+    tables: list[dict[str, Any]] = field(default_factory=list)
+    ledger: Row = field(default_factory=dict)
+
+
+def lines(settings: Settings, *words: str) -> list[Row]:
+    """What `nilo dlq …` prints."""
+    done = nilo(settings, "dlq", *words, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def event(model: str, **more: Any) -> LlmEvent:
+    return LlmEvent(type="llm.call", source="test", model=model, **more)
+
+
+class Newer:
+    """A contract with one field more, which the registry learns of later than our readers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._client = registry_client(settings)
+        self._subject = f"{settings.topic_prefix}{LLM}-value"
+        self._schema = json.loads(json.dumps(contract(LlmEvent)))
+        self._schema["fields"].append({"name": "mood", "type": "string", "default": ""})
+        # Ids are given one after another.
+        other = Schema(json.dumps({"type": "record", "name": f"N{uuid.uuid4().hex}", "fields": []}))
+        self.schema_id = self._client.register_schema(f"{self._subject}-other", other) + 1
+
+    def value(self, one: LlmEvent) -> bytes:
+        body = io.BytesIO()
+        fastavro.schemaless_writer(body, self._schema, one.to_avro() | {"mood": "good"})
+        return frame(self.schema_id, body.getvalue())
+
+    def register(self) -> None:
+        found = self._client.register_schema(self._subject, Schema(json.dumps(self._schema)))
+        assert found == self.schema_id
+
+
+def counts(settings: Settings) -> dict[str, int]:
+    """Rows in each store."""
+    return {store: COUNT[store](settings, LLM) for store in STORES}
+
+
+def counted(settings: Settings) -> int:
+    """The events in the windows of a minute."""
+    found = newest_windows(settings).values()
+    return sum(one.count for one in found if (one.metric, one.window) == ("llm.calls", "1m"))
+
+
+def tables(settings: Settings) -> dict[str, Any]:
+    """All rows of all stores, by place and id."""
+    columns = "kafka_partition, kafka_offset, id"
+    lake = existing_table(settings, LLM)
+    assert lake is not None
+    in_lake = lake.to_pyarrow_dataset().to_table(["kafka_partition", "kafka_offset", "id"])
+    return {
+        "postgres": sorted(map(str, query(settings, f"SELECT {columns} FROM events_llm"))),
+        "parquet": sorted(map(str, in_lake.to_pylist())),
+        "counts": counts(settings),
+    }
+
+
+def by_outcome(rows: list[Row]) -> Counter[tuple[str, str, str]]:
+    """The messages of each reason, outcome and store."""
+    return Counter({(row["reason"], row["outcome"], row["into"]): row["origins"] for row in rows})
+
+
+def letters(settings: Settings) -> Counter[tuple[str, str]]:
+    """Messages by reason and reader, as listed."""
+    rows = lines(settings, "list", "--topic", LLM)
+    return Counter({(row["reason"], row["connector"]): row["origins"] for row in rows})
+
+
+def play(settings: Settings, told: Told, newer: Newer) -> None:
+    """Good events, those of the newer contract, one message that never decodes, one of each day."""
+    now = datetime.now(UTC)
+    send(settings, [event("a") for _ in range(GOOD)], partition=0)
+    send(settings, [event("poison")], partition=0)
+    for number in range(UNKNOWN):
+        one = event("poison" if number == 0 else "b")
+        told.ids.append(one.id)
+        produce(
+            settings, LLM, [newer.value(one)],
+            partition=number % 2, key=b"k", headers=[("traceparent", b"00-ab")],
+        )  # fmt: skip
+    produce(settings, LLM, [b"garbage"], partition=1)
+    send(settings, [event("late", time=now - timedelta(hours=2))], partition=0)
+    send(settings, [event("ahead", time=now + timedelta(days=1))], partition=2)
+    produce(settings, dead_letter_topic(LLM), [b"none of ours"], partition=0)
+
+
+@pytest.fixture(scope="module")
+def told(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    settings = module_settings
+    told, newer = Told(settings), Newer(settings)
+    log = tmp_path_factory.mktemp("dlq") / "process.log"
+    with ExitStack() as runs:
+        for store in STORES:
+            runs.enter_context(sinking(store, settings, topics=[LLM]))
+        query(settings, "ALTER TABLE events_llm ADD CONSTRAINT no_poison CHECK (model <> 'poison')")
+        runs.enter_context(running(settings, "process", "--metrics-port", free_port(), log=log))
+        play(settings, told, newer)
+        history(settings, told, newer)
+        yield told
+
+
+def history(settings: Settings, told: Told, newer: Newer) -> None:
+    stored = GOOD + 3  # poison, late, ahead
+    wait_for("all letters", lambda: letters(settings).total() >= 4 * (UNKNOWN + 1) + 3)
+    wait_for("the rows", lambda: counts(settings) == {
+        "postgres": stored - 1, "parquet": stored, "sqlite": stored,
+    })  # fmt: skip
+    told.listed = lines(settings, "list", "--topic", LLM)
+    told.shown = lines(settings, "show", "--reason", "unknown_schema", "-n", "1")
+    told.unfixed = lines(settings, "redrive", "--yes", "--topic", LLM)
+
+    newer.register()
+    told.shown += lines(settings, "show", "--reason", "unknown_schema", "-n", "1")
+    for moments in ([ANNOUNCED], [SENT], [NEVER, NEVER]):
+        told.codes.append(redrive_killed(settings, LLM, moments))
+    wait_for("the rows", lambda: counts(settings) == {
+        "postgres": stored - 1 + UNKNOWN - 1,
+        "parquet": stored + UNKNOWN,
+        "sqlite": stored + UNKNOWN,
+    })  # fmt: skip
+    wait_for("the letter of the second try", lambda: letters(settings)["refused", "postgres"] == 2)
+    wait_for("the windows", lambda: counted(settings) >= GOOD + 1 + UNKNOWN)
+    told.tables.append(tables(settings))
+    told.second = lines(settings, "redrive", "--yes", "--topic", LLM)
+    told.tables.append(tables(settings))
+
+    query(settings, "ALTER TABLE events_llm DROP CONSTRAINT no_poison")
+    told.fixed = lines(settings, "redrive", "--yes", "--connector", "postgres")
+    told.tables.append(tables(settings))
+    told.last = lines(settings, "redrive", "--yes")
+    told.tables.append(tables(settings))
+    told.ledger = json.loads(nilo(settings, "audit", "reconcile", "--topic", LLM, "--json").stdout)
+
+
+def test_letters_are_counted_by_reason_and_reader(told: Told) -> None:
+    found = {(row["reason"], row["connector"]): row["origins"] for row in told.listed}
+    assert found == {
+        **{("unknown_schema", reader): UNKNOWN for reader in READERS},
+        **{("framing", reader): 1 for reader in READERS},
+        ("refused", "postgres"): 1,
+        ("late", "processors"): 1,
+        ("future", "processors"): 1,
+        ("foreign", ""): 0,
+    }
+    assert {row["redriven"] for row in told.listed} == {0}
+
+
+def test_a_letter_is_shown_with_what_can_be_read_of_it_now(told: Told) -> None:
+    before, after = told.shown
+    assert before["problem"].startswith("unknown_schema")
+    assert (before["event"], before["key"]) == (None, "k")
+    assert before["headers"] == [["traceparent", "00-ab"]]
+    assert before["hex"].startswith("00 ")
+    assert after["event"]["id"] in told.ids
+    [by_id, *_] = lines(told.settings, "show", "--id", after["origin"])
+    assert by_id["origin"] == after["origin"]
+
+
+def test_without_a_fix_nothing_is_sent(told: Told) -> None:
+    assert {row["outcome"] for row in told.unfixed} == {"left"}
+    why = {row["reason"]: row["why"] for row in told.unfixed}
+    assert "unknown_schema" in why["unknown_schema"]
+    assert "nilo replay repair" in why["late"]
+    assert "future_bound" in why["future"] or "ahead" in why["future"]
+
+
+def test_killed_twice_and_run_twice_at_once_each_message_is_sent_once(told: Told) -> None:
+    assert told.codes == [[-signal.SIGKILL], [-signal.SIGKILL], [0, 0]]
+    settings = told.settings
+    again = [
+        one for one in read_topic(settings, LLM) if dict(one.headers() or []).get(REDRIVEN_FROM)
+    ]
+    assert len(again) == UNKNOWN
+    for one in again:
+        headers = dict(one.headers())
+        assert headers.keys() == {"traceparent", REDRIVEN_FROM, "x-nilo-attempt"}
+        assert headers["x-nilo-attempt"] == b"2"
+        assert headers[REDRIVEN_FROM].decode().split(":")[1] == str(one.partition())
+        assert one.key() == b"k"
+    for store in STORES:
+        assert COUNT[store](settings, LLM) == COUNT[store](settings, LLM, distinct=True)
+    assert counted(settings) == GOOD + 1 + UNKNOWN
+
+
+def test_a_second_redrive_leaves_the_same_tables(told: Told) -> None:
+    assert told.tables[0] == told.tables[1]
+    assert told.tables[2] == told.tables[3]
+    assert by_outcome(told.second)["unknown_schema", "done before", ""] == UNKNOWN
+    assert {row["outcome"] for row in told.second + told.last} == {"left", "done before"}
+
+
+def test_what_one_store_refused_is_given_to_it_alone_under_its_origin(told: Told) -> None:
+    """The second of them is the one that was redriven before: its letter counts a second attempt."""
+    assert by_outcome(told.fixed)["refused", "stored", "postgres"] == 2
+    assert told.tables[2]["parquet"] == told.tables[1]["parquet"]
+    assert told.tables[2]["postgres"] == told.tables[2]["parquet"]
+    [refused] = [
+        row for row in lines(told.settings, "list", "--reason", "refused") if row["letters"]
+    ]
+    assert (refused["redriven"], refused["attempts"]) == (2, 2)
+
+
+def test_the_ledger_is_clean_after_it(told: Told) -> None:
+    assert told.ledger["clean"]
+    assert sum(line["rows"] for line in told.ledger["entries"]) == 3 * (GOOD + 3 + UNKNOWN)
+    assert {line["store"]: 0 for line in told.ledger["entries"]} == dict.fromkeys(STORES, 0)
+    also = {
+        line["store"]: line["also_dead"] for line in told.ledger["entries"] if line["also_dead"]
+    }
+    assert also == {"postgres": 2}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told_so"),
+    [
+        (["redrive"], 2, "--yes"),
+        (["list", "--topic", "nothing"], 2, "no topic 'nothing'"),
+        (["list", "--reason", "bad"], 2, "no reason 'bad'"),
+        (["show", "--id", "events.llm"], 2, "topic:partition:offset"),
+        (["show", "--id", f"{LLM}:0:999"], 1, "nilo dlq list"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(
+    told: Told, words: list[str], code: int, told_so: str
+) -> None:
+    done = nilo(told.settings, "dlq", *words)
+    assert done.returncode == code
+    assert told_so in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_topics_that_are_missing_are_named(stack: Settings) -> None:
+    other = stack.model_copy(update={"topic_prefix": "nowhere."})
+    done = nilo(other, "dlq", "list")
+    assert done.returncode == 1
+    assert "nilo topics create" in done.stderr
+
+
+def test_the_page_is_true(told: Told) -> None:
+    commands = "".join(re.findall(r"^```sh\n(.*?)^```$", PAGE, re.M | re.S))
+    program = f'nilo() {{ "{sys.executable}" -m nilo_cli "$@"; }}\nset -e\n'
+    done = subprocess.run(
+        ["bash", "-c", program + commands],
+        env=os.environ | told.settings.environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '"outcome": "left"' in done.stdout
