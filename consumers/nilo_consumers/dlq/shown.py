@@ -40,10 +40,9 @@ def shown(
         UnreachableError: the brokers or the registry do not answer.
     """
     message = written(letter.message, letter=letter.story is not None)
+    if letter.story and letter.lacks_value and (at := message_at(settings, letter.story.origin)):
+        message = written(at, letter=False)
     value = message.value
-    if letter.story and letter.lacks_value:
-        at = message_at(settings, letter.story.origin)
-        value = at.value() if at else None
     return {
         **_story(letter, history),
         "key": _text(message.key),
