@@ -76,7 +76,11 @@ def list_letters(
     chosen = _chosen(settings, topic, reason, connector, (since, until))
     with closing(InKafka(settings)) as kafka, closing(Journal(settings)) as journal:
         groups = listed(kafka, chosen, settings.topic_prefix, journal.read())
-    show_rows((group.as_json() for group in groups), _LISTED, as_json=as_json)
+    rows = [group.as_json() for group in groups]
+    if not wants_json(as_json):
+        times = ({"first": _short(group.first), "last": _short(group.last)} for group in groups)
+        rows = [row | short for row, short in zip(rows, times, strict=True)]
+    show_rows(rows, _LISTED, as_json=as_json)
     if not groups:
         tell("no dead letters")
 
@@ -238,6 +242,10 @@ def _done(lines: Sequence[Line]) -> int:
     return len(
         {origin for line in lines if line.act in ("sent", "stored") for origin in line.messages}
     )
+
+
+def _short(time: datetime) -> str:
+    return f"{time:%m-%d %H:%M}"
 
 
 def _print(row: dict[str, Any]) -> None:

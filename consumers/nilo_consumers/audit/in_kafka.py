@@ -20,6 +20,7 @@ from nilo_schemas.settings import Settings
 LIMIT = 10.0  # seconds in which a broker must answer
 PATIENCE = 60.0  # seconds in which the next message must come
 FETCH = 10_000
+_GATHER = 0.05  # seconds for what comes with the first message
 Messages = list[Message]
 # By connector, reason and partition: the offsets.
 DeadOffsets = dict[tuple[str, str], dict[int, list[int]]]
@@ -114,7 +115,10 @@ class InKafka:
     def _some(self, name: str) -> dict[int, Messages]:
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
-            if found := _by_partition(self._consumer.consume(FETCH, 0.5)):
+            # `consume` alone would wait until it has as many, or its time is up.
+            first = self._consumer.poll(0.5)
+            more = [first, *self._consumer.consume(FETCH, _GATHER)] if first else []
+            if found := _by_partition(more):
                 return found
         raise UnreachableError(f"no message of {name} came in {PATIENCE:.0f} s")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 
 from nilo_consumers.audit.in_kafka import InKafka
 from nilo_consumers.dlq.letters import Chosen, Letter, letters
@@ -15,29 +15,36 @@ _ROUND = 500  # messages
 _SIZE = 8 * 1024 * 1024  # bytes: so much is sent well within a lease
 
 
-@dataclass
+@dataclass(slots=True)
 class Known:
-    """What the letters of a message say.
+    """What the letters of a message say; there may be millions of these.
 
     Attributes:
-        failures: all of them.
-        asked: how many letters are asked for, by failure.
+        failures: of all letters.
+        asked: of those that are asked for.
         carrier: the offset of the letter that is read for the message.
         whole: whether that letter has the value.
     """
 
-    failures: set[Failure] = field(default_factory=set)
-    asked: Counter[Failure] = field(default_factory=Counter)
+    failures: tuple[Failure, ...] = ()
+    asked: tuple[Failure, ...] = ()
     carrier: int = -1
     whole: bool = False
 
     def add(self, letter: Letter, *, asked: bool) -> None:
         """Take a letter of the message in."""
         failure = letter.connector, letter.reason
-        self.failures.add(failure)
-        self.asked[failure] += asked
+        self.failures = _with(self.failures, failure)
+        if asked:
+            self.asked = _with(self.asked, failure)
         if self.carrier < 0 or not (self.whole or letter.lacks_value):
             self.carrier, self.whole = letter.message.offset() or 0, not letter.lacks_value
+
+
+@lru_cache(maxsize=10_000)
+def _with(failures: tuple[Failure, ...], one: Failure) -> tuple[Failure, ...]:
+    """The same with one more; equal ones are one object."""
+    return (*failures, one)
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ def known_by_origin(
                 foreign += asked
             else:
                 found.setdefault(letter.story.origin, Known()).add(letter, asked=asked)
-    return {origin: known for origin, known in found.items() if known.asked.total()}, foreign
+    return {origin: known for origin, known in found.items() if known.asked}, foreign
 
 
 def rounds(

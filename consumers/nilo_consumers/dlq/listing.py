@@ -18,7 +18,7 @@ class Group:
 
     Attributes:
         letters: how many; a crash may have made two of the same message.
-        origins: of which messages, by partition and offset.
+        origins: of which messages.
         redriven: those of them that were redriven.
         first, last: when the oldest and the newest letter came to Kafka.
         attempts: how often the message was tried that was tried most: 1, or more after a redrive.
@@ -31,8 +31,8 @@ class Group:
     last: datetime
     letters: int = 0
     attempts: int = 1
-    origins: set[tuple[int, int]] = field(default_factory=set)
-    redriven: set[tuple[int, int]] = field(default_factory=set)
+    origins: set[int] = field(default_factory=set)
+    redriven: set[int] = field(default_factory=set)
 
     def add(self, letter: Letter, history: History) -> None:
         """Count one more."""
@@ -40,7 +40,8 @@ class Group:
         self.first, self.last = min(self.first, letter.at), max(self.last, letter.at)
         if (story := letter.story) is None:
             return
-        place = story.origin.partition, story.origin.offset
+        # One number for both: there may be millions.
+        place = story.origin.partition << 63 | story.origin.offset
         self.attempts = max(self.attempts, story.attempt)
         self.origins.add(place)
         if history.done(story.origin, story.connector):

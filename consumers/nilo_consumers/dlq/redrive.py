@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -54,8 +54,11 @@ def redrive(settings: Settings, chosen: Chosen, tell: Tell, *, dry_run: bool) ->
         StoreError: a store does not answer.
         ContractError: the topic of redrives does not exist.
     """
-    with closing(InKafka(settings)) as kafka, closing(Journal(settings)) as journal:
-        run = _Run(settings, kafka, journal, dry_run=dry_run)
+    with ExitStack() as held:
+        kafka = held.enter_context(closing(InKafka(settings)))
+        journal = held.enter_context(closing(Journal(settings)))
+        target = held.enter_context(closing(Target(settings, LEASE / 2)))
+        run = _Run(settings, kafka, journal, Sender(journal, target), dry_run=dry_run)
         run.begin(tell)
         for topic in chosen.topics:
             tell(f"{topic} …")
@@ -67,12 +70,11 @@ class _Run:
     """One run over the dead letters of several topics."""
 
     def __init__(
-        self, settings: Settings, kafka: InKafka, journal: Journal, *, dry_run: bool
+        self, settings: Settings, kafka: InKafka, journal: Journal, sender: Sender, *, dry_run: bool
     ) -> None:
         self.tally = Tally()
         self._settings, self._prefix, self._dry_run = settings, settings.topic_prefix, dry_run
-        self._kafka, self._journal = kafka, journal
-        self._sender = Sender(journal, Target(settings, kafka, LEASE / 2))
+        self._kafka, self._journal, self._sender = kafka, journal, sender
         self._registry = Registry(settings)
         self._counted = load_catalogue(settings.catalogue).topics()
         self._future = timedelta(seconds=settings.future_bound)
@@ -181,7 +183,7 @@ def _asked_for(
             for failure, each in plan.items()
             if each.act is act and connector in (None, failure[0])
         ]
-        if any(one.case.known.asked[failure] for failure in failures):
+        if not set(failures).isdisjoint(one.case.known.asked):
             found.append((one, failures))
     return found
 

@@ -58,6 +58,7 @@ def _story(letter: Letter, history: History) -> dict[str, Any]:
     if story is None:
         place = f"{letter.message.topic()}:{letter.message.partition()}:{letter.message.offset()}"
         return {"topic": letter.topic, "at": at, "reason": letter.reason, "letter": place}
+    now = history.sent.get(story.origin)
     return {
         "topic": letter.topic,
         "at": at,
@@ -69,7 +70,7 @@ def _story(letter: Letter, history: History) -> dict[str, Any]:
         "attempt": story.attempt,
         "first_failed_at": story.first_failed_at,
         "redriven": history.done(story.origin, story.connector),
-        "redriven_to": history.sent.get(story.origin),
+        "redriven_to": None if now is None else str(story.origin._replace(offset=now)),
     }
 
 

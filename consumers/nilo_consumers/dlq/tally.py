@@ -60,14 +60,14 @@ class Tally:
 
     def case(self, case: Case, act: Act, *, why: str = "", detail: str = "") -> None:
         """Count all letters of a message that are asked for."""
-        for failure in case.known.asked:
+        for failure in set(case.known.asked):
             self.failure(case, failure, Verdict(act, why), detail=detail)
 
     def failure(
         self, case: Case, failure: Failure, verdict: Verdict, *, into: str = "", detail: str = ""
     ) -> None:
         """Count the letters of one failure of a message, as far as they are asked for."""
-        if number := case.known.asked[failure]:
+        if number := case.known.asked.count(failure):
             new = Line(case.letter.topic, failure[1], verdict.act, into, verdict.why, detail)
             line = self._line(new)
             line.letters += number

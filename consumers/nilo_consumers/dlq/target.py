@@ -55,8 +55,10 @@ class Target:
         seconds: for so long a message may be on its way; what has not arrived then never does.
     """
 
-    def __init__(self, settings: Settings, kafka: InKafka, seconds: float) -> None:
-        self._kafka, self._prefix, self._seconds = kafka, settings.topic_prefix, seconds
+    def __init__(self, settings: Settings, seconds: float) -> None:
+        # Of its own: a consumer that waits for messages answers no question meanwhile.
+        self._kafka = InKafka(settings)
+        self._prefix, self._seconds = settings.topic_prefix, seconds
         self._producer: Any = Producer(
             kafka_config(settings, enable_idempotence=True, compression_type="lz4")
             | {
@@ -65,6 +67,10 @@ class Target:
                 "log_level": 0,  # what is not delivered is told
             }
         )
+
+    def close(self) -> None:
+        """Let go of the brokers."""
+        self._kafka.close()
 
     def spans(self, parts: Iterable[TopicPart]) -> dict[TopicPart, Span]:
         """First and next offset of these partitions; of one that does not exist nothing."""
