@@ -4,17 +4,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nilo_cli.ask import ask, require_person
 from nilo_cli.context import settings_of
+from nilo_cli.dlq_text import print_letter
 from nilo_cli.errors import RefusedError, UsageError
-from nilo_cli.output import Json, console, print_json, printable, show_rows, tell, wants_json
+from nilo_cli.output import Json, print_json, show_rows, tell, wants_json
 from nilo_cli.times import parse_time
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def show(
         if wants_json(as_json):
             print_json(row)
         else:
-            _print(row)
+            print_letter(row)
 
 
 @app.command()
@@ -246,25 +247,3 @@ def _done(lines: Sequence[Line]) -> int:
 
 def _short(time: datetime) -> str:
     return f"{time:%m-%d %H:%M}"
-
-
-def _print(row: dict[str, Any]) -> None:
-    """A letter as lines for people."""
-    from rich.text import Text
-
-    screen = console()
-    title = f"{row['reason']}  {row.get('origin', row.get('letter'))}"
-    screen.print(Text(printable(title), "bold"), soft_wrap=True)
-    for name, value in _facts(row):
-        screen.print(Text(printable(f"  {name}: {value}")), soft_wrap=True)
-
-
-def _facts(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What is to be said of a letter beside its title."""
-    for name, value in row.items():
-        if name in ("topic", "origin", "letter", "reason") or value in (None, "", [], False):
-            continue
-        if name == "headers":
-            yield name, ", ".join(f"{each}={content}" for each, content in value)
-        else:
-            yield name.replace("_", " "), value

@@ -194,12 +194,12 @@ class Runner:
             self._on_ready()
 
     def _starts(self, parts: list[TopicPart]) -> dict[TopicPart, int]:
-        # Who comes to their origins from now on reads them where they are now. `nilo dlq redrive`
-        # sends nothing that a store has yet to come to, so it is enough to ask once.
-        self._redriven = redriven(self._settings)
         back = self._sink.look_back
         since = None if back is None else datetime.now(UTC) - back
         stored = self._staying.result(self._writer.connect(parts))
+        # Behind the connecting: from then on `nilo dlq redrive` sends nothing that this sink has
+        # yet to come to.
+        self._redriven = redriven(self._settings)
         return starts(self._consumer, parts, stored, since)
 
     def _report_lag(self) -> None:

@@ -1,52 +1,39 @@
 """`nilo dlq`: letters of events that nobody could read, or one store refused, sent again once.
 
-One history for all tests: the processors and three sinks run, and meet events of a schema that the
-registry does not know yet, one event that PostgreSQL refuses, and others that no fix helps.
+One history for all tests: the processors and two sinks run, and meet events of a schema that the
+registry does not know yet, one event that PostgreSQL refuses, and others that no fix helps. A third
+store begins when all is sent again.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-import random
 import re
 import shlex
 import signal
-import uuid
 from collections import Counter
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import fastavro
 import pytest
-from confluent_kafka import Producer
-from confluent_kafka.schema_registry import Schema
 
 from nilo_consumers.audit.in_kafka import InKafka
 from nilo_consumers.lake import existing_table
-from nilo_schemas.clients import kafka_config, registry_client
-from nilo_schemas.contracts import contract
-from nilo_schemas.dead_letters import REDRIVEN_FROM, dead_letter_topic
-from nilo_schemas.families import LlmEvent
-from nilo_schemas.framing import frame
+from nilo_schemas.dead_letters import REDRIVEN_FROM
 from nilo_schemas.settings import Settings
 from tests.integration.programs import free_port, nilo, running, wait_for
 from tests.integration.redriving import ANNOUNCED, NEVER, SENT, redrive_killed
-from tests.integration.sinking import COUNT, LLM, produce, query, send, sinking, wait_count
+from tests.integration.sinking import COUNT, LLM, query, sinking, wait_count
+from tests.integration.unreadable import GOOD, LARGE, UNKNOWN, Newer, play
 from tests.integration.windows import newest_windows, read_topic
 
 pytestmark = pytest.mark.integration
 READERS = ("processors", "postgres", "parquet")
 STORES = READERS[1:]
-GOOD, UNKNOWN = 12, 6
 PAGE = (Path(__file__).parents[2] / "docs" / "dlq.md").read_text()
 Row = dict[str, Any]
-# With the headers of a letter it is larger than a topic takes, with those of a redrive it is not.
-LARGE = {"large": base64.b64encode(random.Random(7).randbytes(786_000)).decode()}
 
 
 @dataclass
@@ -73,32 +60,6 @@ def lines(settings: Settings, *words: str) -> list[Row]:
     done = nilo(settings, "dlq", *words, "--json")
     assert (done.returncode, done.stderr) == (0, "")
     return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def event(model: str, **more: Any) -> LlmEvent:
-    return LlmEvent(type="llm.call", source="test", model=model, **more)
-
-
-class Newer:
-    """A contract with one field more, which the registry learns of later than our readers."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._client = registry_client(settings)
-        self._subject = f"{settings.topic_prefix}{LLM}-value"
-        self._schema = json.loads(json.dumps(contract(LlmEvent)))
-        self._schema["fields"].append({"name": "mood", "type": "string", "default": ""})
-        # Ids are given one after another.
-        other = Schema(json.dumps({"type": "record", "name": f"N{uuid.uuid4().hex}", "fields": []}))
-        self.schema_id = self._client.register_schema(f"{self._subject}-other", other) + 1
-
-    def value(self, one: LlmEvent) -> bytes:
-        body = io.BytesIO()
-        fastavro.schemaless_writer(body, self._schema, one.to_avro() | {"mood": "good"})
-        return frame(self.schema_id, body.getvalue())
-
-    def register(self) -> None:
-        found = self._client.register_schema(self._subject, Schema(json.dumps(self._schema)))
-        assert found == self.schema_id
 
 
 def counts(settings: Settings) -> dict[str, int]:
@@ -146,26 +107,6 @@ def letters(settings: Settings) -> Counter[tuple[str, str]]:
     )
 
 
-def play(settings: Settings, told: Told, newer: Newer) -> None:
-    """Good events, those of the newer contract, one message that never decodes, one of each day."""
-    now = datetime.now(UTC)
-    send(settings, [event("a") for _ in range(GOOD)], partition=0)
-    send(settings, [event("poison")], partition=0)
-    producer = Producer(kafka_config(settings, message_max_bytes=2_000_000))
-    for number in range(UNKNOWN):
-        one = event("poison" if number == 0 else "b", attributes=LARGE if number == 1 else {})
-        told.ids.append(one.id)
-        producer.produce(
-            settings.topic_prefix + LLM, newer.value(one), b"k",
-            partition=number % 2, headers=[("traceparent", b"00-ab")],
-        )  # fmt: skip
-    assert producer.flush(60) == 0
-    produce(settings, LLM, [b"garbage"], partition=1)
-    send(settings, [event("late", time=now - timedelta(hours=2))], partition=0)
-    send(settings, [event("ahead", time=now + timedelta(days=1))], partition=2)
-    produce(settings, dead_letter_topic(LLM), [b"none of ours"], partition=0)
-
-
 @pytest.fixture(scope="module")
 def told(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Told:
     settings = module_settings
@@ -176,7 +117,7 @@ def told(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) ->
             runs.enter_context(sinking(store, settings, topics=[LLM]))
         query(settings, "ALTER TABLE events_llm ADD CONSTRAINT no_poison CHECK (model <> 'poison')")
         runs.enter_context(running(settings, "process", "--metrics-port", free_port(), log=log))
-        play(settings, told, newer)
+        told.ids = play(settings, newer)
         history(settings, told, newer)
     begin_anew(settings, told)
     return told

@@ -55,7 +55,7 @@ def test_what_is_missing_is_added_and_what_is_there_is_not(settings: Settings, s
     before = standings(settings, LLM, PLACES)[store]
     assert before == {
         (0, 2): Standing.PASSED, (0, 4): Standing.PASSED,
-        (0, 6): Standing.PASSED, (0, 99): Standing.BEHIND,
+        (0, 6): Standing.PASSED, (0, 99): Standing.BEHIND, (3, 0): Standing.BEHIND,
     }  # fmt: skip
 
     assert add(settings, store, LLM, rows(2, 3, 4)) == {}

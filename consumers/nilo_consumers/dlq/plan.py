@@ -49,7 +49,7 @@ class Message:
         failures: its letters.
         counted: whether the processors read its topic.
         ahead: whether its time lies further ahead of now than `future_bound`.
-        stores: how each store stands to it that has had anything of its partition.
+        stores: how each store stands to it that has a table of its topic.
     """
 
     failures: Collection[Failure]

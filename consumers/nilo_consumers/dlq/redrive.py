@@ -134,7 +134,7 @@ class _Run:
             one.case.known.failures,
             counted=topic in self._counted,
             ahead=_time(one.row) > datetime.now(UTC) + self._future,
-            stores={name: each[one.place] for name, each in stores.items() if one.place in each},
+            stores={name: each[one.place] for name, each in stores.items() if each},
         )
 
     def _send(self, planned: Planned) -> None:

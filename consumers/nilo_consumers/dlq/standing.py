@@ -36,7 +36,7 @@ Standings = Mapping[Place, Standing]
 def standings(settings: Settings, topic: str, places: Collection[Place]) -> dict[str, Standings]:
     """By store, how it stands to messages of a topic (without prefix), by partition and offset.
 
-    A store that has never had anything of a partition says nothing of it.
+    A store without a table of the topic says nothing.
 
     Raises:
         StoreError: a store does not answer or refuses.
@@ -97,6 +97,7 @@ def _standings(
     def standing(place: Place) -> Standing:
         if place in there:
             return Standing.HAS
-        return Standing.PASSED if place[1] < reached[place[0]] else Standing.BEHIND
+        # A sink makes its table before it reads, and then comes to all that is there.
+        return Standing.PASSED if place[1] < reached.get(place[0], 0) else Standing.BEHIND
 
-    return {place: standing(place) for place in places if place[0] in reached or place in there}
+    return {place: standing(place) for place in places}
