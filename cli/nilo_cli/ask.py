@@ -1,4 +1,4 @@
-"""Asks before something is deleted."""
+"""Asks before something is done that cannot be undone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ def ask(question: str, otherwise: str) -> None:
         RefusedError: the answer is no; `otherwise` says what was not done.
         UsageError: nobody is there to answer.
     """
-    if not sys.stdin.isatty():
-        raise UsageError("this asks before it deletes, and nobody is here to answer: add --yes")
+    require_person()
     if not typer.confirm(question):
         raise RefusedError(otherwise)
+
+
+def require_person() -> None:
+    """Raise UsageError when nobody is there to answer."""
+    if not sys.stdin.isatty():
+        raise UsageError("this asks before it begins, and nobody is here to answer: add --yes")

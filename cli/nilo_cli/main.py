@@ -20,6 +20,7 @@ from nilo_cli import (
     audit,
     bench,
     config,
+    dlq,
     emit,
     erase,
     export,
@@ -73,6 +74,7 @@ for group, name in (
     (tiers, "tiers"),
     (replay, "replay"),
     (erase, "erase"),
+    (dlq, "dlq"),
     (config, "config"),
     (bench, "bench"),
 ):

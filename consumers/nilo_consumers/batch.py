@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -88,6 +88,11 @@ class Chunk:
     partition: int
     rows: pa.Table
     span: Span
+
+    def without(self, offsets: Collection[int]) -> Chunk:
+        """The same stretch without the rows of these offsets."""
+        kept = pc.invert(pc.is_in(self.rows[OFFSET], pa.array(offsets, pa.int64())))
+        return Chunk(self.partition, self.rows.filter(kept), self.span)
 
 
 @dataclass(frozen=True)

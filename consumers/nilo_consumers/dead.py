@@ -7,9 +7,9 @@ from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from nilo_consumers.decoding import DeadLetter
+from nilo_consumers.decoding import DeadLetter, headers_of
 from nilo_schemas.clients import kafka_config
-from nilo_schemas.dead_letters import Header, dead_letter_headers, dead_letter_topic
+from nilo_schemas.dead_letters import dead_letter_headers, dead_letter_topic
 from nilo_schemas.errors import Reason, UnreachableError
 from nilo_schemas.settings import Settings
 
@@ -69,7 +69,7 @@ class DeadLetters:
         if letter.message is None:
             note = " (its message was deleted by retention before it could be copied)"
         return dead_letter_headers(
-            _list(letter.message.headers() if letter.message else None),
+            headers_of(letter.message) if letter.message else None,
             topic=letter.topic,
             partition=letter.partition,
             offset=letter.offset,
@@ -78,8 +78,3 @@ class DeadLetters:
             reason=letter.reason,
             detail=letter.detail + note,
         )
-
-
-def _list(headers: Any) -> list[Header]:
-    """A message's headers; the client's types also allow a dict, which only producers give."""
-    return list(headers or [])

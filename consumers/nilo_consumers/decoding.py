@@ -14,6 +14,7 @@ from confluent_kafka import Message
 from nilo_consumers.batch import ORIGIN, STAMP, Chunk, Span
 from nilo_schemas.batch import BatchDecoder
 from nilo_schemas.contracts import records
+from nilo_schemas.dead_letters import Header
 from nilo_schemas.envelope import Event
 from nilo_schemas.errors import ContractError, Reason
 from nilo_schemas.record import Record
@@ -44,6 +45,13 @@ def record_of(topic: str, prefix: str) -> type[Record]:
         raise ContractError(
             f"no contract has the topic {topic!r}; known: {', '.join(records())}"
         ) from None
+
+
+def headers_of(message: Message) -> list[Header]:
+    """The headers of a message that was read."""
+    # The client's types also allow a dict, which only producers give.
+    found: Any = message.headers()
+    return list(found or [])
 
 
 def by_partition(messages: Sequence[Message]) -> dict[TopicPart, list[Message]]:
@@ -78,7 +86,8 @@ class Decoder:
         topic, partition = part
         decoded = self._of(topic).decode([message.value() for message in messages])
         offsets = np.array([message.offset() for message in messages], np.int64)
-        rows = _with_origin(decoded.rows, partition, offsets[decoded.indexes])
+        partitions = np.full(len(decoded.indexes), partition, np.int32)
+        rows = with_origin(decoded.rows, partitions, offsets[decoded.indexes])
         if issubclass(record_of(topic, self._prefix), Event):
             stamps = np.array([message.timestamp()[1] for message in messages], np.int64)
             rows = _with_stamps(rows, stamps[decoded.indexes])
@@ -102,12 +111,9 @@ class Decoder:
         return self._decoders[topic]
 
 
-def _with_origin(rows: pa.RecordBatch, partition: int, offsets: Any) -> pa.Table:
-    columns = [
-        *rows.columns,
-        pa.repeat(pa.scalar(partition, pa.int32()), rows.num_rows),
-        pa.array(offsets, pa.int64()),
-    ]
+def with_origin(rows: pa.RecordBatch, partitions: Any, offsets: Any) -> pa.Table:
+    """Rows of a contract with the columns that say where their messages lie."""
+    columns = [*rows.columns, pa.array(partitions, pa.int32()), pa.array(offsets, pa.int64())]
     return pa.Table.from_arrays(columns, schema=pa.schema([*rows.schema, *ORIGIN]))
 
 

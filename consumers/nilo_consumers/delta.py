@@ -55,9 +55,11 @@ class DeltaSink:
             left = batch.beyond(stored)  # 2
             if not left.spans:
                 return 0
-            rows = self._rows(left)
-            self._commit(table, left, rows)  # 3
-            return int(rows.num_rows)
+            offsets = [
+                Transaction(self._app(batch.topic, partition), span.end)
+                for partition, span in left.spans.items()
+            ]
+            return self._commit(table, left, offsets)  # 3
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -75,11 +77,9 @@ class DeltaSink:
         topic = batch.topic.removeprefix(self._prefix)
         return with_date(topic, final_windows(batch.rows) if topic == WINDOWS else batch.rows)
 
-    def _commit(self, table: DeltaTable, batch: Batch, rows: pa.Table) -> None:
-        offsets = [
-            Transaction(self._app(batch.topic, partition), span.end)
-            for partition, span in batch.spans.items()
-        ]
+    def _commit(self, table: DeltaTable, batch: Batch, marks: list[Transaction]) -> int:
+        """Add the rows with marks that no other commit of the same may have set since."""
+        rows = self._rows(batch)
         known = {field.name for field in table.schema().fields}
         rows = _with_all(rows, table)
         write_deltalake(
@@ -90,8 +90,9 @@ class DeltaSink:
             writer_properties=writer_properties(
                 batch.topic.removeprefix(self._prefix), rows.num_rows
             ),
-            commit_properties=CommitProperties(app_transactions=offsets),
+            commit_properties=CommitProperties(app_transactions=marks),
         )
+        return int(rows.num_rows)
 
 
 def _with_all(rows: pa.Table, table: DeltaTable) -> pa.Table:

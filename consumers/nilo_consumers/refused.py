@@ -12,6 +12,7 @@ from nilo_consumers.dead import DeadLetters
 from nilo_consumers.decoding import DeadLetter
 from nilo_consumers.metrics import SinkMetrics
 from nilo_schemas.clients import kafka_config
+from nilo_schemas.dead_letters import Origin
 from nilo_schemas.errors import Reason, UnreachableError
 from nilo_schemas.settings import Settings
 
@@ -32,35 +33,40 @@ class RefusedRows:
             batch.topic,
             partition,
             offset,
-            self._message(batch.topic, partition, offset),
+            message_at(self._settings, Origin(batch.topic, partition, offset)),
             Reason.REFUSED,
             detail,
         )
         self._dead.send([letter])
         self._metrics.dead(batch.topic, Reason.REFUSED)
 
-    def _message(self, topic: str, partition: int, offset: int) -> Message | None:
-        """The message at an offset; None when it was deleted meanwhile."""
-        consumer = Consumer(
-            # No group is joined; librdkafka wants a name all the same.
-            kafka_config(
-                self._settings,
-                group_id=uuid.uuid4().hex,
-                enable_auto_commit=False,
-                auto_offset_reset="error",
-            )
-            | {"log_level": 0}
+
+def message_at(settings: Settings, origin: Origin) -> Message | None:
+    """The message that lies there; None when it was deleted meanwhile.
+
+    Raises:
+        UnreachableError: the brokers do not answer.
+    """
+    consumer = Consumer(
+        # No group is joined; librdkafka wants a name all the same.
+        kafka_config(
+            settings,
+            group_id=uuid.uuid4().hex,
+            enable_auto_commit=False,
+            auto_offset_reset="error",
         )
-        try:
-            consumer.assign([TopicPartition(topic, partition, offset)])
-            return _first(consumer, offset)
-        except KafkaException as error:
-            raise UnreachableError(f"a refused row is not read: {error.args[0].str()}") from error
-        finally:
-            consumer.close()
+        | {"log_level": 0}
+    )
+    try:
+        consumer.assign([TopicPartition(*origin)])
+        return _first(consumer, origin)
+    except KafkaException as error:
+        raise UnreachableError(f"{origin} is not read: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
 
 
-def _first(consumer: Consumer, offset: int) -> Message | None:
+def _first(consumer: Consumer, origin: Origin) -> Message | None:
     until = time.monotonic() + READ_LIMIT
     while (left := until - time.monotonic()) > 0:
         message = consumer.poll(left)
@@ -68,7 +74,7 @@ def _first(consumer: Consumer, offset: int) -> Message | None:
             continue
         error = message.error()
         if error is None:
-            return message if message.offset() == offset else None
+            return message if message.offset() == origin.offset else None
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             return None
-    raise UnreachableError(f"no broker gave the message of a refused row in {READ_LIMIT:.0f} s")
+    raise UnreachableError(f"no broker gave {origin} in {READ_LIMIT:.0f} s")

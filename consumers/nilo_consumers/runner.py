@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException, Message, TopicPartition
 from nilo_consumers.batch import Batch, Holding
 from nilo_consumers.dead import DeadLetters
 from nilo_consumers.decoding import DeadLetter, Decoder, TopicPart, by_partition
+from nilo_consumers.dlq.redriven import Redriven, redriven
 from nilo_consumers.group import consumer_config, group_id, refused
 from nilo_consumers.member import Member
 from nilo_consumers.metrics import SinkMetrics
@@ -64,6 +65,8 @@ class Runner:
         self._under_way: tuple[Batch, Future[int]] | None = None
         self._positions: dict[TopicPart, int] = {}
         self._stored: dict[TopicPart, int] = {}
+        self._settings = settings
+        self._redriven: Redriven = {}
         self._ready = False
         self._lag_at = 0.0
 
@@ -105,6 +108,8 @@ class Runner:
             return
         chunk, dead = self._staying.retried(lambda: self._decoder.chunk(part, start, messages))
         self._bury(dead)
+        if gone := self._redriven.get(part):
+            chunk = chunk.without(gone)
         self._positions[part] = chunk.span.end
         self._metrics.consumed(part[0], len(messages))
         holding = self._held.setdefault(
@@ -192,6 +197,9 @@ class Runner:
         back = self._sink.look_back
         since = None if back is None else datetime.now(UTC) - back
         stored = self._staying.result(self._writer.connect(parts))
+        # Behind the connecting: from then on `nilo dlq redrive` sends nothing that this sink has
+        # yet to come to.
+        self._redriven = redriven(self._settings)
         return starts(self._consumer, parts, stored, since)
 
     def _report_lag(self) -> None:

@@ -21,7 +21,7 @@ from confluent_kafka.cimpl import NewTopic
 from nilo_schemas.alerts import STATE_TOPIC, Alert, Silence
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.contracts import stored_records
-from nilo_schemas.dead_letters import dead_letter_topic
+from nilo_schemas.dead_letters import REDRIVES_TOPIC, dead_letter_topic
 from nilo_schemas.errors import ContractError, UnreachableError
 from nilo_schemas.notified import Notified
 from nilo_schemas.results import PARTIALS_TOPIC, STATE_TOPICS, MetricWindow
@@ -77,7 +77,8 @@ def _inner(settings: Settings) -> list[TopicSpec]:
     compacted = (*STATE_TOPICS, STATE_TOPIC, Silence.kafka_topic)
     # Who has its only partition is the one that notifies.
     notified = TopicSpec(settings.topic_prefix + Notified.kafka_topic, 1, COMPACTED)
-    return [notified] + [
+    redrives = TopicSpec(settings.topic_prefix + REDRIVES_TOPIC, 1, COMPACTED)
+    return [notified, redrives] + [
         TopicSpec(settings.topic_prefix + topic, settings.partitions, config)
         for topic, config in ((PARTIALS_TOPIC, partials), *((t, COMPACTED) for t in compacted))
     ]

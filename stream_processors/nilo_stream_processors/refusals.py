@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from faust.types import TP
 
-from nilo_schemas.dead_letters import Header, dead_letter_headers, dead_letter_topic
+from nilo_schemas.dead_letters import (
+    Header,
+    dead_letter_headers,
+    dead_letter_topic,
+    of_redrive,
+)
 from nilo_schemas.errors import Reason
 from nilo_stream_processors.counters import SINK, Counters
 from nilo_stream_processors.outbox import Outbox, TooLargeError
@@ -54,5 +59,6 @@ class Refusals:
             self._outbox.send(topic, key, value, headers=story(detail, headers), fenced=False)
         except TooLargeError:
             note = f"{detail} (too large to be copied: it is at its origin only)"
-            self._outbox.send(topic, None, None, headers=story(note, None), fenced=False)
+            told = story(note, of_redrive(headers))
+            self._outbox.send(topic, None, None, headers=told, fenced=False)
         self._counters.dead_letter(tp.topic.removeprefix(self._prefix), reason)

@@ -19,6 +19,7 @@ _IMPORTED = [
     *("nilo_cli.main", "nilo_cli.audit", "nilo_cli.erase", "nilo_cli.export", "nilo_cli.tail"),
     *("nilo_cli.rerun.asking", "nilo_consumers", "nilo_producers", "nilo_deploy"),
     *("nilo_stream_processors.worker", "nilo_consumers.alerts.notify"),
+    *("nilo_consumers.dlq.redrive", "nilo_consumers.dlq.shown"),
 ]
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(_IMPORTED)

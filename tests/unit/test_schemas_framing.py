@@ -95,7 +95,7 @@ def test_every_family_has_its_topic_and_its_dead_letters() -> None:
         "retention.ms": "86400000",
     }
     compacted = {name for name, spec in specs.items() if "compact" in str(spec.config)}
-    known = (*STATE_TOPICS, "alerts.state", "alerts.silences", "alerts.notified")
+    known = (*STATE_TOPICS, "alerts.state", "alerts.silences", "alerts.notified", "redrives")
     assert compacted == {f"p.{topic}" for topic in known}
     assert specs["p.metrics.windows"].partitions == 6
 

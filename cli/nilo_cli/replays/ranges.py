@@ -17,6 +17,7 @@ from nilo_cli.cluster import connect, watermarks
 from nilo_cli.errors import UsageError
 from nilo_cli.replays.stores import EXTENTS
 from nilo_cli.times import microseconds
+from nilo_consumers.dlq.redriven import redriven
 from nilo_schemas import groups
 from nilo_schemas.catalogue import Catalogue
 from nilo_schemas.errors import ContractError
@@ -75,7 +76,22 @@ def range_of(settings: Settings, asked: Asked, catalogue: Catalogue) -> Range:
         until=None if asked.until is None else microseconds(asked.until),
         warm_up=warm_up,
         where=dict(asked.where),
+        left_out=_sent_again(settings, ends) if asked.store == "kafka" else [],
     )
+
+
+def _sent_again(settings: Settings, ends: Ends) -> list[tuple[str, int, int]]:
+    """The dead letters' origins that were redriven: live their second message was counted."""
+    found = {
+        (topic.removeprefix(settings.topic_prefix), number): offsets
+        for (topic, number), offsets in redriven(settings).items()
+    }
+    return [
+        (*source, offset)
+        for source, (first, stop) in ends.items()
+        for offset in found.get(source, ())
+        if first <= offset < stop
+    ]
 
 
 def _held(settings: Settings, asked: Asked, catalogue: Catalogue) -> Ends:

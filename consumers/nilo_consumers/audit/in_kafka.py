@@ -7,21 +7,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
-from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from nilo_consumers.batch import Span
+from nilo_consumers.decoding import headers_of
 from nilo_schemas.clients import kafka_config
-from nilo_schemas.dead_letters import dead_letter_topic
+from nilo_schemas.dead_letters import dead_letter_topic, story_of
 from nilo_schemas.errors import UnreachableError
 from nilo_schemas.settings import Settings
 
 LIMIT = 10.0  # seconds in which a broker must answer
 PATIENCE = 60.0  # seconds in which the next message must come
 FETCH = 10_000
-CONNECTOR, REASON = "__connect.errors.connector.name", "x-nilo-error-code"
-PARTITION, OFFSET = "__connect.errors.partition", "__connect.errors.offset"
+_GATHER = 0.05  # seconds for what comes with the first message
 Messages = list[Message]
 # By connector, reason and partition: the offsets.
 DeadOffsets = dict[tuple[str, str], dict[int, list[int]]]
@@ -79,20 +78,28 @@ class InKafka:
         """The origins of the dead letters of a topic; what is none of ours there says nothing."""
         found: DeadOffsets = {}
         for message in chain.from_iterable(self.messages(dead_letter_topic(topic))):
-            story = story_of(message)
-            if story.get(PARTITION, "").isdigit() and story.get(OFFSET, "").isdigit():
-                why = story.get(CONNECTOR, "?"), story.get(REASON, "?")
-                offsets = found.setdefault(why, {}).setdefault(int(story[PARTITION]), [])
-                offsets.append(int(story[OFFSET]))
+            if story := story_of(headers_of(message)):
+                by_partition = found.setdefault((story.connector, story.reason), {})
+                by_partition.setdefault(story.origin.partition, []).append(story.origin.offset)
         return found
 
-    def messages(self, topic: str, until: Mapping[int, int] | None = None) -> Iterator[Messages]:
+    def messages(
+        self,
+        topic: str,
+        until: Mapping[int, int] | None = None,
+        *,
+        since: Mapping[int, int] | None = None,
+    ) -> Iterator[Messages]:
         """All messages that a topic holds now, some at a time, each time of one partition.
 
         Args:
             until: by partition, the offset to stop at (default: the end).
+            since: by partition, the offset to begin at; others are left out (default: all).
         """
         name, bounds = self._prefix + topic, self.bounds(topic)
+        if since is not None:
+            firsts = {number: max(first, bounds[number].start) for number, first in since.items()}
+            bounds = {number: Span(first, bounds[number].end) for number, first in firsts.items()}
         ends = {number: span.end for number, span in bounds.items()} | dict(until or {})
         left = {number for number, end in ends.items() if bounds[number].start < end}
         with _asking(f"the messages of {name}"):
@@ -109,7 +116,10 @@ class InKafka:
     def _some(self, name: str) -> dict[int, Messages]:
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
-            if found := _by_partition(self._consumer.consume(FETCH, 0.5)):
+            # `consume` alone would wait until it has as many, or its time is up.
+            first = self._consumer.poll(0.5)
+            more = [first, *self._consumer.consume(FETCH, _GATHER)] if first else []
+            if found := _by_partition(more):
                 return found
         raise UnreachableError(f"no message of {name} came in {PATIENCE:.0f} s")
 
@@ -131,15 +141,6 @@ def _at(message: Message) -> int:
 def _int(value: int | None) -> int:
     assert value is not None  # noqa: S101  a message that was received has it
     return value
-
-
-def story_of(message: Message) -> dict[str, str]:
-    """The headers of a message as text."""
-    # The client's types also allow a dict, which only producers give.
-    found: Any = message.headers()
-    return {
-        name: value.decode(errors="replace") for name, value in found or [] if value is not None
-    }
 
 
 @contextmanager

@@ -35,7 +35,7 @@ class Entry:
     Every offset of `passed` is a row or has a reason for being none (`absent` counts these);
     what is neither is in `missing`. `behind` counts the messages that the sink has not come to,
     `older` the rows whose messages Kafka has deleted since, `also_dead` the rows that have a dead
-    letter as well: it must not be redriven.
+    letter as well, as a redrive leaves them.
     """
 
     topic: str

@@ -17,6 +17,7 @@ from nilo_consumers.audit.in_tables import InPostgres, InSqlite
 from nilo_consumers.audit.ledger import Entry, entry
 from nilo_consumers.audit.spans import Spans, minus, of_offsets, union
 from nilo_consumers.batch import Span
+from nilo_consumers.dlq.redriven import Redriven, redriven
 from nilo_consumers.tables import WINDOWS
 from nilo_consumers.tiers.manifest import ERASED, EXPIRED
 from nilo_consumers.tiers.windows.record import Record
@@ -24,7 +25,7 @@ from nilo_schemas.contracts import stored_records
 from nilo_schemas.errors import Reason
 from nilo_schemas.settings import Settings
 
-PROCESSORS = "processors"
+PROCESSORS, REDRIVEN = "processors", "redriven"
 Store = InPostgres | InLake | InSqlite
 _STORES: Mapping[str, type[Store]] = {each.name: each for each in (InPostgres, InLake, InSqlite)}
 STORES = tuple(_STORES)
@@ -114,9 +115,10 @@ def reconcile(
     asked = [lake if name == lake.name else _STORES[name](settings) for name in names]
     entries: list[Entry] = []
     late: dict[str, int] = {}
+    again = redriven(settings)
     with closing(InKafka(settings)) as kafka:
         for topic in topics or list(stored_records()):
-            audit = _Topic(settings, kafka, topic, within)
+            audit = _Topic(settings, kafka, topic, within, again)
             entries += [line for store in asked for line in audit.lines(store)]
             late |= audit.late()
     return Ledger(within, entries, lake.lost, lake.changed, late)
@@ -129,8 +131,11 @@ def _may_be_there(settings: Settings, store: str) -> bool:
 class _Topic:
     """One topic: what Kafka has of it, against one store after the other."""
 
-    def __init__(self, settings: Settings, kafka: InKafka, topic: str, within: Range) -> None:
+    def __init__(
+        self, settings: Settings, kafka: InKafka, topic: str, within: Range, again: Redriven
+    ) -> None:
         self._settings, self._kafka, self._topic, self._within = settings, kafka, topic, within
+        self._again, self._name = again, settings.topic_prefix + topic
         self._partitions = list(kafka.bounds(topic))
         self._dead: DeadOffsets = {}
 
@@ -145,6 +150,9 @@ class _Topic:
             rows, absent = union(held[number].rows), _absent(self._dead, store.name, number)
             if number in windows:
                 absent |= _no_rows(windows[number], store.name, rows)
+            if again := self._again.get((self._name, number)):
+                buried = union(span for spans in absent.values() for span in spans)
+                absent[REDRIVEN] = minus(minus(of_offsets(again), rows), buried)
             for reason, gone in let_go.items():
                 if number in gone:
                     # What comes again after it went is a row like any other.

@@ -27,7 +27,7 @@ from nilo_consumers.erase.subject import in_columns
 from nilo_schemas.alerts import STATE_TOPIC, Silence
 from nilo_schemas.clients import kafka_config
 from nilo_schemas.contracts import stored_records
-from nilo_schemas.dead_letters import DLQ
+from nilo_schemas.dead_letters import DLQ, REDRIVES_TOPIC
 from nilo_schemas.errors import UnreachableError
 from nilo_schemas.registry import Registry
 from nilo_schemas.results import STATE_TOPICS
@@ -175,7 +175,11 @@ def _configs(settings: Settings, topics: Sequence[str]) -> dict[str, dict[str, s
 def _unread(topic: str, config: Mapping[str, str]) -> Line:
     if topic in STATE_TOPICS:
         return Line(KAFKA, topic, None, note=notes.STATE)
-    others = {STATE_TOPIC: notes.ALERTS, Silence.kafka_topic: notes.SILENCES}
+    others = {
+        STATE_TOPIC: notes.ALERTS,
+        Silence.kafka_topic: notes.SILENCES,
+        REDRIVES_TOPIC: notes.REDRIVES,
+    }
     note = others.get(topic, notes.PARTIALS)
     if topic.removeprefix(DLQ) in stored_records():
         note = "not looked at"

@@ -20,4 +20,5 @@ TOMBSTONES = (
     "compacts next, for which it keeps no date unless max.compaction.lag.ms is set. Sinks make a "
     "dead letter of a tombstone (reason `empty`), which names the key"
 )
+REDRIVES = "not looked at. It holds places of messages, no subjects"
 COMPACTED = "compacted: the newest record of each key stays"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
 
 from confluent_kafka import Message
 
-from nilo_consumers.audit.in_kafka import OFFSET, PARTITION, REASON, InKafka, story_of
+from nilo_consumers.audit.in_kafka import InKafka
+from nilo_consumers.decoding import headers_of
 from nilo_consumers.rehearse.judge import Judge, Values
 from nilo_consumers.rehearse.sample import Sample
 from nilo_consumers.rehearse.tally import Kind, Kinds, Tally
-from nilo_schemas.dead_letters import dead_letter_topic
+from nilo_schemas.dead_letters import Story, dead_letter_topic, story_of
 from nilo_schemas.errors import DecodeError, Reason
 from nilo_schemas.framing import by_prefix, schema_id_of
 
@@ -123,14 +124,14 @@ def dead_letters(
     found: dict[str, Letters] = {}
     name = dead_letter_topic(topic)
     for messages in _read(kafka, name, progress):
-        stories = [story_of(message) for message in messages]
-        reasons = [story.get(REASON, "?") for story in stories]
+        stories = [story_of(headers_of(message)) for message in messages]
+        reasons = [story.reason if story else "?" for story in stories]
         for reason in set(reasons):
             chosen = [each == reason for each in reasons]
             letters = found.setdefault(reason, Letters())
             letters.letters += sum(chosen)
             if reason in UNDECODED:
-                origins = [_origin(topic, story) for story in compress(stories, chosen)]
+                origins = [_origin(story) for story in compress(stories, chosen)]
                 values = [message.value() for message in compress(messages, chosen)]
                 _sort(letters, judge, origins, values)
     return found
@@ -144,5 +145,6 @@ def _sort(letters: Letters, judge: Judge, origins: Sequence[str], values: Values
             letters.succeed.add(origin)
 
 
-def _origin(topic: str, story: Mapping[str, str]) -> str:
-    return f"{topic}/{story.get(PARTITION, '?')}/{story.get(OFFSET, '?')}"
+def _origin(story: Story | None) -> str:
+    """Where a letter came from, as the other examples are told; one that is not ours says nothing."""
+    return str(story.origin).replace(":", "/") if story else "?"

@@ -33,6 +33,9 @@ class Range(_Frozen):
     until: int | None = None
     warm_up: int = 0
     where: dict[str, str] = Field(default_factory=dict)
+    left_out: list[tuple[str, int, int]] = Field(
+        default_factory=list, description="topic, partition, offset of what was sent again since"
+    )
 
     def parts(self) -> list[Stretch]:
         """The stretches, one for each source partition."""

@@ -141,6 +141,10 @@ class _Open:
         )
         # A session whose events lie on both sides of the begin is seen to have begun before it.
         self._begin = self._range.begin() - max((one.gap for one in groupings), default=0)
+        self._left_out = np.array(
+            [offset for *source, offset in self._range.left_out if tuple(source) == self._source],
+            np.int64,
+        )
         if kept is not None:
             self._restore(kept)
         left = Stretch(stretch.source, self._next, stretch.stop)
@@ -154,10 +158,21 @@ class _Open:
             yield Read(self._source, self._next, Counter(), None, ended=True)
             return
         self._next = rows.next
-        chosen = rows if self._range.since is None else _chosen(rows, self._begin)
+        chosen = self._chosen(rows)
         yield Read(self._source, self._next, rows.unread, None)
         if len(chosen.offsets):
             yield from self._reads(self._cutter.cut(chosen.batch, chosen.offsets, chosen.stamps))
+
+    def _chosen(self, rows: Rows) -> Rows:
+        """Without what is too old to count, nor makes another one late, and what came again."""
+        wanted = np.isin(rows.offsets, self._left_out, invert=True)
+        if self._range.since is not None:
+            wanted &= ints(rows.batch.column("time")) >= self._begin
+        if wanted.all():
+            return rows
+        places = np.flatnonzero(wanted)
+        batch = rows.batch.take(pa.array(places))
+        return Rows(batch, rows.offsets[places], rows.stamps[places], rows.next, rows.unread)
 
     def rest(self) -> Iterator[Read]:
         """What was read and is in no piece yet."""
@@ -187,12 +202,3 @@ class _Open:
         self.state.watermark = kept.header["watermark"]
         self.state.last_offset = kept.header["last_offset"]
         self.state.idle = False
-
-
-def _chosen(rows: Rows, begin: int) -> Rows:
-    """Without the rows that are too old to count: nor do they make another one late."""
-    places = np.flatnonzero(ints(rows.batch.column("time")) >= begin)
-    if len(places) == len(rows.offsets):
-        return rows
-    batch = rows.batch.take(pa.array(places))
-    return Rows(batch, rows.offsets[places], rows.stamps[places], rows.next, rows.unread)
