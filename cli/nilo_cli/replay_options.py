@@ -80,8 +80,15 @@ def asked_of(
         length = window_length(warm_up)
     except (ValueError, OverflowError) as error:
         raise UsageError(f"--warm-up {warm_up!r}: {error}") from None
+    named = [each.partition(":")[0] for each in offsets or () if ":" in each]
     return Asked(
-        source, topics_of(settings, topic), begin, end, length, offsets or (), _pairs(where or [])
+        source,
+        topics_of(settings, topic or sorted(set(named)) or None),
+        begin,
+        end,
+        length,
+        offsets or (),
+        _pairs(where or []),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from nilo_cli.errors import UsageError
@@ -15,13 +15,17 @@ from nilo_schemas.rules import Rule
 def narrowed(catalogue: Catalogue, topics: Collection[str], where: Mapping[str, str]) -> Catalogue:
     """The metrics of these topics and their rules, of events whose fields have these values.
 
+    Topics whose events have no such fields are left out.
+
     What an event must be is asked by the metrics: so the watermark still moves by all events, and
     what is late is what was late.
 
     Raises:
-        UsageError: a family has no such field, or the metrics ask for it already.
+        UsageError: no topic has such fields, or the metrics ask for them already.
     """
-    asked = {topic: _conditions(topic, where) for topic in topics}
+    asked = {topic: _conditions(topic, where) for topic in topics if _has_all(topic, where)}
+    if not asked:
+        raise UsageError(f"--where: no topic of {', '.join(topics)} has {', '.join(where)}")
     metrics = {}
     for name, metric in catalogue.metrics.items():
         if metric.event in asked:
@@ -44,15 +48,15 @@ def _can_look(rule: Rule, metrics: Collection[str]) -> bool:
     return {rule.metric, *others} <= set(metrics)
 
 
+def _has_all(topic: str, names: Iterable[str]) -> bool:
+    fields = family_of_topic(topic).model_fields
+    return all(name in fields or name.startswith("attributes.") for name in names)
+
+
 def _conditions(topic: str, where: Mapping[str, str]) -> dict[str, Condition]:
     family = family_of_topic(topic)
     found = {}
     for name, text in where.items():
-        if name not in family.model_fields and not name.startswith("attributes."):
-            raise UsageError(
-                f"--where {name}: {topic} has no such field; it has "
-                f"{', '.join(family.model_fields)}, and attributes.<key>"
-            )
         found[name] = Condition(any_of=[_value(family, name, text)])
     return found
 

@@ -9,13 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from nilo_cli.replays.catalogues import narrowed, to_json
-from nilo_cli.replays.gone import elsewhere
+from nilo_cli.replays.gone import told
 from nilo_cli.replays.ranges import Asked, range_of
 from nilo_cli.replays.stores import store_of
 from nilo_schemas.catalogue import Catalogue
@@ -73,7 +74,7 @@ def make(
         NiloError: the range is not there, or the folder is taken.
     """
     mine = narrowed(catalogue, asked.topics, asked.where)
-    found = range_of(settings, asked, mine)
+    found = range_of(settings, replace(asked, topics=mine.topics()), mine)
     return make_from(settings, found, catalogue, out=out, take_late=take_late)
 
 
@@ -126,7 +127,7 @@ def run(
         try:
             return runner.run()
         except GoneError as error:
-            raise NiloError(f"{error}; {elsewhere(settings, error)}") from error
+            raise NiloError(told(settings, error)) from error
 
 
 def _rules(settings: Settings, *, take_late: bool) -> Rules:

@@ -146,5 +146,5 @@ def _sort(letters: Letters, judge: Judge, origins: Sequence[str], values: Values
 
 
 def _origin(story: Story | None) -> str:
-    """Where a letter came from, as the other examples are told; one that is not ours says nothing."""
+    """Where a letter came from; one that is not ours says nothing."""
     return str(story.origin).replace(":", "/") if story else "?"

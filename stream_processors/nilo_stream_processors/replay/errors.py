@@ -15,14 +15,10 @@ class GoneError(NiloError):
 
     Args:
         stretch: what was to be read.
-        offset: from where on.
-        log_start: the first offset that is left; below zero when unknown.
+        offset: the first that is not there.
     """
 
-    def __init__(self, stretch: Stretch, offset: int, log_start: int) -> None:
+    def __init__(self, stretch: Stretch, offset: int) -> None:
         topic, number = stretch.source
-        last = max(offset, (log_start if log_start > offset else stretch.stop) - 1)
-        super().__init__(
-            f"{topic} partition {number}: Kafka has deleted the offsets {offset} to {last}"
-        )
-        self.stretch, self.first, self.last = stretch, offset, last
+        super().__init__(f"{topic} partition {number}: offset {offset} is deleted")
+        self.stretch, self.offset = stretch, offset

@@ -149,10 +149,10 @@ class _Fetcher:
             _WAIT_MILLISECONDS, 1, FETCH_BYTES, _READ_UNCOMMITTED, [(self._place.topic, [part])]
         )
         response: Any = await self._client.send(leader, request)
-        [(_, [(_, code, _, _, log_start, *_, data)])] = response.topics
+        [(_, [(_, code, *_, data)])] = response.topics
         error = errors.for_code(code)
         if error is errors.OffsetOutOfRangeError:
-            raise GoneError(self._stretch, offset, log_start)
+            raise GoneError(self._stretch, offset)
         if error is not errors.NoError:
             if issubclass(error, _PASSING):
                 raise error
