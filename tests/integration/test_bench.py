@@ -14,7 +14,13 @@ import pytest
 
 from nilo_schemas.settings import Settings
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(
+        os.environ.get("NILO_TEST_BENCH") != "1",
+        reason="NILO_TEST_BENCH=1 runs the short forms of the benchmarks: minutes of two cores",
+    ),
+]
 EVENTS = 10_000
 
 

@@ -125,7 +125,7 @@ def dead_letters(
     name = dead_letter_topic(topic)
     for messages in _read(kafka, name, progress):
         stories = [story_of(headers_of(message)) for message in messages]
-        reasons = [story.reason if story else "?" for story in stories]
+        reasons = [_reason(message) for message in messages]
         for reason in set(reasons):
             chosen = [each == reason for each in reasons]
             letters = found.setdefault(reason, Letters())
@@ -143,6 +143,11 @@ def _sort(letters: Letters, judge: Judge, origins: Sequence[str], values: Values
     for index, origin in enumerate(origins):
         if index not in failures:
             letters.succeed.add(origin)
+
+
+def _reason(message: Message) -> str:
+    found = dict(headers_of(message)).get("x-nilo-error-code")
+    return found.decode(errors="replace") if found else "?"
 
 
 def _origin(story: Story | None) -> str:

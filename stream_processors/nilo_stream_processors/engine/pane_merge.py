@@ -74,7 +74,9 @@ class PaneMerge:
         for number, grid in enumerate(self.windows):
             closing = grid.close(watermark)
             due = closing | grid.again
-            unseen = closing | (grid.final & (grid.start + grid.length > self._looked))
+            # What is published again has its revision already, and rules have it from the state.
+            ahead = grid.start + grid.length > self._looked
+            unseen = closing | (grid.final & ahead & ~grid.again)
             due |= grid.changed & (grid.final | (provisional and self._eager[number]) | beat)
             numbers = np.flatnonzero(due)
             if len(numbers):
