@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nilo_consumers.batch import OFFSET, ORIGIN, PARTITION
+from nilo_consumers.batch import OFFSET, ORIGIN, PARTITION, STAMP
 from nilo_consumers.lake import EVENT_DATE, dataset, existing_table, translated
 from nilo_consumers.rehearse.in_kafka import Progress
 from nilo_consumers.rehearse.judge import LOST, Fault, problem_of
@@ -25,7 +25,7 @@ from nilo_schemas.foreign import expanded
 from nilo_schemas.settings import Settings
 
 _ROWS = 10_000  # rows in memory at a time
-_OURS = {*(field.name for field in ORIGIN), EVENT_DATE, STORED_AT}
+_OURS = {*(field.name for field in ORIGIN), STAMP.name, EVENT_DATE, STORED_AT}
 
 
 @dataclass
