@@ -131,7 +131,7 @@ def dead_letters(
             letters = found.setdefault(reason, Letters())
             letters.letters += sum(chosen)
             if reason in UNDECODED:
-                origins = [_origin(story) for story in compress(stories, chosen)]
+                origins = [_origin(topic, story) for story in compress(stories, chosen)]
                 values = [message.value() for message in compress(messages, chosen)]
                 _sort(letters, judge, origins, values)
     return found
@@ -150,6 +150,6 @@ def _reason(message: Message) -> str:
     return found.decode(errors="replace") if found else "?"
 
 
-def _origin(story: Story | None) -> str:
+def _origin(topic: str, story: Story | None) -> str:
     """Where a letter came from; one that is not ours says nothing."""
-    return str(story.origin).replace(":", "/") if story else "?"
+    return f"{topic}/{story.origin.partition}/{story.origin.offset}" if story else "?"
