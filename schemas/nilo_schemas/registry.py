@@ -87,9 +87,10 @@ class Registry:
             UnreachableError: the registry does not answer.
         """
         for topic, record in records().items():
-            yield self.subject(topic), self._register(record)
+            yield self.subject(topic), self.register(record)
 
-    def _register(self, record: type[Record]) -> int:
+    def register(self, record: type[Record]) -> int:
+        """Register one contract under FULL_TRANSITIVE; its id. Raises as `register_all` does."""
         subject = self.subject(record.kafka_topic)
         try:
             found = self._ask(lambda: self._client.register_schema(subject, _schema(record)))

@@ -122,11 +122,16 @@ def create_result_topics(settings: Settings, namespace: str) -> None:
         settings: of the installation.
         namespace: in front of their names.
     """
-    admin = AdminClient(kafka_config(settings))
     specs = [
         TopicSpec(namespace + record.kafka_topic, settings.partitions, _kept(days=7))
         for record in (MetricWindow, Alert)
     ]
+    create_missing(settings, specs)
+
+
+def create_missing(settings: Settings, specs: list[TopicSpec]) -> None:
+    """Create those of these topics that do not exist; raises as `create_topics` does."""
+    admin = AdminClient(kafka_config(settings))
     existing = existing_topics(admin)
     _create(
         admin, [each for each in specs if each.name not in existing], settings.replication_factor

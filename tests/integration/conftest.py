@@ -15,10 +15,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaException
 
-from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings, load_settings
-from nilo_schemas.topics import create_topics
-from tests.integration.topics import delete_topics
+from tests.integration.topics import delete_topics, make_topics
 
 EXTERNAL = ("KAFKA_BOOTSTRAP_SERVERS", "SCHEMA_REGISTRY_URL", "DATABASE_URL")
 
@@ -82,14 +80,14 @@ def _own(stack: Settings, folder: Path) -> Iterator[Settings]:
 
 
 @pytest.fixture
-def topics(own: Settings) -> None:
-    """The topics and contracts of this test."""
-    _create(own)
+def topics(own: Settings, request: pytest.FixtureRequest) -> None:
+    """The topics and contracts of this test: those that `mark.topics` names, else all."""
+    make_topics(own, *_named(request))
 
 
-def _create(settings: Settings) -> None:
-    list(create_topics(settings))
-    list(Registry(settings).register_all())
+def _named(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    mark = request.node.get_closest_marker("topics")
+    return mark.args if mark else ()
 
 
 @pytest.fixture
@@ -100,11 +98,11 @@ def settings(own: Settings, topics: None) -> Settings:
 
 @pytest.fixture(scope="module")
 def module_settings(
-    stack: Settings, tmp_path_factory: pytest.TempPathFactory
+    stack: Settings, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Settings]:
     """As `settings`, for all tests of a module: of what is played once and takes long."""
     with _own(stack, tmp_path_factory.mktemp("module")) as mine:
-        _create(mine)
+        make_topics(mine, *_named(request))
         yield mine
 
 
@@ -117,7 +115,7 @@ def own_stack(tmp_path: Path) -> Iterator[Settings]:
     up(load_settings({"home": home}, env={}))
     try:
         settings = load_settings({"home": home}, env={})
-        _create(settings)
+        make_topics(settings)
         yield settings
     finally:
         down(load_settings({"home": home}, env={}), delete=True)

@@ -14,7 +14,10 @@ from nilo_schemas.settings import Settings
 from tests.alerts import BEGUN, an_alert, forget, publish, say
 from tests.integration.sinking import produce
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.topics("alerts", "alerts.state", "alerts.silences"),
+]
 LATER = BEGUN + timedelta(minutes=5)
 
 

@@ -21,7 +21,10 @@ from tests.integration.alerting import committed, consumer, ids, life
 from tests.integration.programs import running, wait_for
 from tests.integration.windows import read_topic
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.topics("alerts", "alerts.state", "alerts.silences"),
+]
 
 
 @pytest.fixture(autouse=True)

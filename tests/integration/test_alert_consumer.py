@@ -17,7 +17,10 @@ from tests.integration.programs import wait_for
 from tests.integration.sinking import produce
 from tests.integration.windows import read_topic
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.topics("alerts", "alerts.state", "alerts.silences"),
+]
 
 
 # Where a group begins

@@ -21,7 +21,10 @@ from tests.alerts import an_alert, publish
 from tests.integration.alert_keeper import keep
 from tests.integration.programs import wait_for
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.topics("alerts", "alerts.state", "alerts.silences"),
+]
 KILLS = int(os.environ.get("NILO_TEST_ALERT_KILLS", "10"))
 ALERTS = 40  # before each kill
 LONGEST = 0.3  # seconds that a start lives beyond its first alert

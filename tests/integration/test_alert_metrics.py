@@ -11,7 +11,10 @@ from tests.alerts import an_alert, publish
 from tests.integration.programs import wait_for
 from tests.integration.sinking import Running, sinking
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.topics("alerts", "alerts.state", "alerts.silences", "metrics.windows"),
+]
 
 
 @pytest.fixture(autouse=True)

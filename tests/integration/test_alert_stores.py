@@ -22,7 +22,10 @@ from tests.alerts import an_alert, publish
 from tests.integration.sinking import COUNT, each_store, query, sinking, wait_count
 from tests.integration.storing import noon
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.topics("alerts", "alerts.state", "alerts.silences", "events.llm"),
+]
 ALERTS = Alert.kafka_topic
 STORES = ("postgres", "parquet", "sqlite")
 LABELS = {"model": 'm "x"\\', "subject": "Zoë O'Brien"}

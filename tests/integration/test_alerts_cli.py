@@ -17,7 +17,10 @@ from nilo_schemas.settings import Settings
 from tests.alerts import an_alert, publish
 from tests.integration.sinking import produce
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.topics("alerts", "alerts.state", "alerts.silences"),
+]
 PENDING = {"state": AlertState.PENDING, "previous": AlertState.INACTIVE, "revision": 1}
 RESOLVED = {"state": AlertState.RESOLVED, "previous": AlertState.FIRING, "revision": 3}
 

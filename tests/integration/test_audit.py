@@ -22,7 +22,7 @@ from tests.integration.programs import free_port, nilo, running, wait_for
 from tests.integration.sinking import LLM, calls, produce, query, send, sinking, wait_count
 from tests.integration.windows import newest_windows
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.topics("events.llm")]
 STORES = ("postgres", "parquet", "sqlite")
 
 
@@ -183,6 +183,7 @@ def test_a_part_of_the_time_is_audited_alone(settings: Settings) -> None:
     assert audited(settings, *words, "--to", "1h")[1]["rows"] == 0
 
 
+@pytest.mark.topics
 def test_windows_that_are_no_rows_have_a_reason(settings: Settings, tmp_path: Path) -> None:
     """Provisional ones, and what a killed worker's successor publishes again."""
 

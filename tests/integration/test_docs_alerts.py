@@ -19,7 +19,10 @@ from tests.integration.alerting import committed
 from tests.integration.programs import wait_for
 from tests.integration.sinking import query, sinking, wait_count
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.topics("alerts", "alerts.state", "alerts.silences"),
+]
 PAGE = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
 PROGRAMS = {
     str(re.search(r'group="(\w+)"', code)[1]): code  # type: ignore[index]  # each names a group

@@ -33,7 +33,10 @@ from tests.integration.storing import llm_batch, maintained, noon, storing, wind
 from tests.integration.windows import read_topic
 from tests.killing import killed_until_done
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.topics("events.llm", "events.debate", "metrics.windows", "alerts"),
+]
 THEIRS = 'Zoë O\'Brien; -- 100% "_" \\ 🦉'
 STORES = ("postgres", "parquet", "sqlite")
 DAYS = (0, -2, -20, -300)

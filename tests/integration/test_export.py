@@ -29,7 +29,10 @@ from tests.integration.test_sink_values import EVERY_FIELD
 from tests.integration.topics import delete_topics
 from tests.property.strategies import of
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.topics("events.llm", "events.chat", "events.debate"),
+]
 STORES = ("postgres", "parquet", "sqlite", "kafka")
 
 
@@ -91,6 +94,7 @@ def copy(settings: Settings) -> Iterator[Settings]:
     delete_topics(second)
 
 
+@pytest.mark.topics
 def test_all_families_are_exported_alike_from_every_store_and_imported_as_they_were(
     settings: Settings, copy: Settings, tmp_path: Path
 ) -> None:
@@ -213,6 +217,7 @@ def test_a_bad_line_keeps_all_others_out_of_kafka_and_lines_of_tail_are_taken(
     assert run(copy, *turns)[0] == run(settings, *turns)[0]
 
 
+@pytest.mark.topics
 def test_an_import_that_fails_says_how_far_it_came(settings: Settings, tmp_path: Path) -> None:
     """One event is larger than the broker takes."""
     file = tmp_path / "large.jsonl"

@@ -21,7 +21,7 @@ from nilo_schemas.settings import Settings
 from tests.integration.programs import nilo, wait_for
 from tests.integration.sinking import LLM, produce, send, sinking, wait_count
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.topics("events.llm")]
 DAYS = 3
 
 

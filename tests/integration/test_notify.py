@@ -14,7 +14,10 @@ from tests.integration.notifying import AT_ONCE, an_alert_now, notified, notifyi
 from tests.integration.programs import wait_for
 from tests.integration.sinking import get
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.topics("alerts", "alerts.state", "alerts.silences", "alerts.notified"),
+]
 
 
 def test_an_alert_is_told_once_and_not_again_after_a_restart(

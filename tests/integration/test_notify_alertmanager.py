@@ -25,7 +25,10 @@ from tests.integration.notifying import an_alert_now, notifying, with_receivers
 from tests.integration.programs import free_port, wait_for
 from tests.integration.sinking import get
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.topics("alerts", "alerts.state", "alerts.silences", "alerts.notified"),
+]
 PACKAGE = "prometheus-alertmanager"
 
 

@@ -29,7 +29,10 @@ from tests.integration.notifying import AT_ONCE, an_alert_now, notified, notifyi
 from tests.integration.programs import free_port, nilo, wait_for
 from tests.integration.sinking import get
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.topics("alerts", "alerts.state", "alerts.silences", "alerts.notified"),
+]
 DOCS = Path(__file__).parents[2] / "docs" / "notify.md"
 SECRET = "s3cret-nobody-may-see"
 TITLE = "{{ status }}: {{ firing | length }}"

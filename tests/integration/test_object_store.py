@@ -21,7 +21,7 @@ from tests.integration.programs import nilo, running, wait_for
 from tests.integration.sinking import LLM, calls, sinking, wait_count
 from tests.tiering import PARTITIONS, in_archive, in_lake, moved, tiered
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.topics("events.llm")]
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,7 @@ def alone(tmp_path: Path) -> Settings:
 
 
 @pytest.mark.usefixtures("topics")
+@pytest.mark.topics
 def test_a_killed_sink_goes_on_and_the_ledger_is_clean(settings: Settings, tmp_path: Path) -> None:
     update = {"lake": f"s3://{NAME}/{settings.topic_prefix}lake", "lake_rows": 2_000}
     there = settings.model_copy(update=update)

@@ -18,7 +18,7 @@ from nilo_schemas.registry import Registry
 from nilo_schemas.settings import Settings
 from tests.integration.test_producer import messages_in
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.topics("events.llm")]
 MAP = {"time": "at:+ms", "input_tokens": "n", "duration": "ms:ms", "subject": "'k{n}'"}
 
 

@@ -34,7 +34,7 @@ from tests.integration.storing import (
     storing,
 )
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.topics("events.llm", "metrics.windows")]
 
 
 @pytest.fixture
@@ -151,6 +151,7 @@ def test_a_day_that_another_process_makes_during_copy_takes_the_rows(
 
 
 @pytest.mark.usefixtures("topics")
+@pytest.mark.topics
 def test_a_killed_sink_goes_on_over_days_and_default(settings: Settings, tmp_path: Path) -> None:
     """SIGKILL in a stream whose every batch spans days; the maintenance runs meanwhile."""
     busy = settings.model_copy(update={"maintenance_every": 0.1})

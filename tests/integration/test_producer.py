@@ -33,7 +33,10 @@ from nilo_schemas.families import LlmEvent, SystemEvent, TradeEvent, UiEvent
 from nilo_schemas.settings import Settings
 from tests.integration.programs import free_port
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.topics("events.llm", "events.system", "events.trade", "events.ui"),
+]
 START = datetime(2026, 1, 1, 15, tzinfo=UTC)
 
 

@@ -13,7 +13,10 @@ from nilo_schemas.settings import Settings
 from tests.integration.programs import wait_for
 from tests.integration.sinking import Running, get, send, sinking
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.topics("metrics.windows", "alerts", "alerts.state", "alerts.silences"),
+]
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LABELS = {"provider": "p", "model": 'a "b"\\\n'}
 

@@ -34,7 +34,12 @@ from tests.integration.programs import free_port, wait_for
 from tests.integration.sinking import Running, get, produce, send, sinking
 from tests.integration.test_prometheus import window
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.topics(
+        "metrics.windows", "alerts", "alerts.state", "alerts.silences", "events.llm"
+    ),
+]
 ROOT = Path(__file__).parents[2]
 WINDOWS = "metrics.windows"
 OPEN_METRICS = "application/openmetrics-text"

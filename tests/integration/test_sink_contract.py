@@ -32,7 +32,7 @@ from tests.integration.sinking import (
     query,
 )
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.topics("events.llm")]
 T0 = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 
 

@@ -18,7 +18,7 @@ from nilo_schemas.settings import Settings
 from tests.integration.programs import wait_for
 from tests.integration.sinking import LLM, calls, sinking, wait_count
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.topics("events.llm")]
 
 
 def fail_once(error: Exception, work: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ from nilo_schemas.settings import Settings
 from tests.integration.programs import wait_for
 from tests.integration.sinking import COUNT, LLM, calls, each_store, query, sinking, wait_count
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.topics("events.llm")]
 
 
 @each_store

@@ -15,7 +15,7 @@ from tests.integration.programs import free_port, wait_for
 from tests.integration.sinking import get, send, sinking
 from tests.integration.test_prometheus import window
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.topics("metrics.windows")]
 
 
 def pushed(url: str, name: str) -> dict[frozenset[tuple[str, str]], float]:

@@ -29,7 +29,12 @@ from tests.integration.sinking import (
 )
 from tests.integration.windows import read_topic
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.topics(
+        "events.llm", "events.trade", "events.graph", "events.evolution", "metrics.windows"
+    ),
+]
 T0 = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 
 EVERY_FIELD = [

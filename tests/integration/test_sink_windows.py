@@ -25,7 +25,7 @@ from tests.integration.sinking import (
     sinking,
 )
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.topics("events.llm", "metrics.windows")]
 T0 = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 READ = {"postgres": windows_postgres, "parquet": windows_parquet, "sqlite": windows_sqlite}
 

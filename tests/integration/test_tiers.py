@@ -22,7 +22,7 @@ from tests.integration.sinking import LLM, send, sinking, wait_count
 from tests.integration.storing import noon
 from tests.killing import killed_until_done
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.topics("events.llm")]
 DAYS = (0, -2, -6, -20, -300)
 
 

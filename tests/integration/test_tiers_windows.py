@@ -34,7 +34,7 @@ from tests.integration.storing import database, rows_by_day, storing
 from tests.killing import killed_until_done
 from tests.old_windows import WINDOWS, a_day, random_windows, staying, window, windows_batch
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.topics("metrics.windows")]
 STORES = ("postgres", "parquet")
 USUAL = ("1m", "5m", "1h", "1d")
 

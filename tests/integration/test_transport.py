@@ -37,7 +37,7 @@ from tests.integration.programs import free_port, running, wait_for
 from tests.integration.test_processors import call, calls
 from tests.integration.windows import newest_windows
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.topics("events.llm")]
 
 
 def new_topic(settings: Settings, **config: str) -> str:
@@ -184,6 +184,7 @@ def counted(settings: Settings) -> int:
     return sum(w.count for (name, text, *_), w in found if (name, text) == ("llm.calls", "10s"))
 
 
+@pytest.mark.topics
 def test_a_worker_that_is_stopped_under_load_commits_all_that_it_has_done(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -211,6 +212,7 @@ def test_a_worker_that_is_stopped_under_load_commits_all_that_it_has_done(
     assert begun[0] == read[1] != "0"
 
 
+@pytest.mark.topics
 def test_a_partition_whose_end_brings_no_event_holds_up_nobody(
     settings: Settings, tmp_path: Path
 ) -> None:

@@ -8,10 +8,6 @@ from contextlib import closing
 import pytest
 
 from nilo_consumers.run import SINKS
-from nilo_schemas import registry
-from nilo_schemas import topics as schemas_topics
-from nilo_schemas.families import LlmEvent
-from nilo_schemas.results import MetricWindow
 from nilo_schemas.settings import Settings
 from tests.integration.conformance.case import Case
 from tests.integration.conformance.pages import Influx, Prometheus, Pushgateway
@@ -20,17 +16,6 @@ from tests.integration.conformance.tables import Parquet, Postgres, Sqlite
 CASES: dict[str, type[Case]] = {
     case.name: case for case in (Postgres, Parquet, Sqlite, Influx, Pushgateway, Prometheus)
 }
-
-
-@pytest.fixture
-def topics(own: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what the suite reads: the topics and contracts of all families would take a second."""
-    records = {record.kafka_topic: record for record in (LlmEvent, MetricWindow)}
-    with monkeypatch.context() as few:
-        few.setattr(schemas_topics, "stored_records", lambda: records)
-        few.setattr(registry, "records", lambda: records)
-        list(schemas_topics.create_topics(own))
-        list(registry.Registry(own).register_all())
 
 
 @pytest.fixture(params=SINKS)

@@ -24,7 +24,7 @@ from tests.integration.programs import wait_for
 from tests.integration.sinking import Running, get
 from tests.integration.windows import read_topic
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.topics("events.llm", "metrics.windows")]
 # Seconds that a store is away at least; the long form of the suite has 30.
 AWAY = float(os.environ.get("NILO_TEST_AWAY_SECONDS", "0"))
 

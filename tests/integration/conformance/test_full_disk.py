@@ -24,7 +24,7 @@ from nilo_schemas.settings import Settings
 from tests.integration.programs import wait_for
 from tests.integration.sinking import LLM, get, produce, sinking, wait_count
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.topics("events.llm")]
 DISK = 4 * 2**20  # bytes
 
 
