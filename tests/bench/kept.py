@@ -1,4 +1,4 @@
-"""The lake and the archive with the events of a stream, as the sink and `nilo tiers run` leave them."""
+"""The lake and the archive with the events of a stream, as the sink and `nilo tiers` leave them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from tests.bench.topic import TOPIC
 
 
 def with_stores(settings: Settings, name: str) -> Settings:
-    """Settings with a lake and an archive of their own, and without a database to take days from."""
-    own = {"lake": str(settings.home / f"{name}-lake"), "archive": settings.home / f"{name}-archive"}
+    """Settings with a lake and an archive of their own; without a database to drop days from."""
+    own = {
+        "lake": str(settings.home / f"{name}-lake"),
+        "archive": settings.home / f"{name}-archive",
+    }
     return settings.model_copy(update=own | {"database_url": None})
 
 

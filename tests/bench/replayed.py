@@ -44,7 +44,15 @@ def work_off(settings: Settings, way: Way, stream: Stream) -> tuple[Outcome, lis
     """A new replay of the whole topic, and how it stood on its way."""
     catalogue = write_job(way.job, settings.home / "catalogues")
     out = settings.home / f"replay-{time.monotonic_ns()}"
-    command = [sys.executable, "-m", __name__, way.store, str(way.workers), str(catalogue), str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        __name__,
+        way.store,
+        str(way.workers),
+        str(catalogue),
+        str(out),
+    ]
     environment = os.environ | settings.environment()
     with started(command, environment, settings.home / "replay.log") as measured:
         samples = [Sample(*each) for each in json.loads(measured.finish())]

@@ -137,7 +137,7 @@ def runner(
     worth = min(os.cpu_count() or 1, 1 + manifest.range.events() // _EVENTS_EACH)
     pacing = Pacing(workers or worth, speed, settings.replay_rate)
     publisher = Publisher(settings, manifest.namespace) if manifest.namespace else None
-    store = store_of(settings, manifest.range)
+    store = store_of(settings, manifest)
     return Runner(folder, store, publisher=publisher, pacing=pacing, progress=progress)
 
 
