@@ -1,4 +1,4 @@
-"""Reads final windows while a worker publishes them, and compares them with what they must hold."""
+"""Compares final windows with what they must hold, also while a worker publishes them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,50 @@ WINDOW = "1m"
 _COLUMNS = ("metric", "count", "errors", "sum", "min", "max", "revision")
 
 
-class Finals:
+class Compared:
     """The newest final windows of a job over a stream, by metric, window start and model."""
 
-    def __init__(self, settings: Settings, metrics: Mapping[str, Metric], stream: Stream) -> None:
+    def __init__(self, metrics: Mapping[str, Metric], stream: Stream) -> None:
         self._metrics = metrics
         self._wanted = {name: _wanted(metric, stream) for name, metric in metrics.items()}
         self._found: dict[str, dict[Any, tuple[Any, ...]]] = {name: {} for name in metrics}
+
+    def take(self, rows: pa.RecordBatch) -> None:
+        """Take in windows; those of closing events, of other lengths and not final are left out."""
+        rows = rows.filter(pc.and_(rows["final"], pc.equal(rows["window"], WINDOW)))
+        starts = rows["window_start"].cast(pa.int64()).to_pylist()
+        models = pc.map_lookup(rows["dimensions"], "model", "first").to_pylist()
+        columns = [rows[name].to_pylist() for name in _COLUMNS]
+        for start, model, metric, *cell in zip(starts, models, *columns, strict=True):
+            cells, key = self._found.get(metric), (start, model)
+            if cells is None or key not in self._wanted[metric]:
+                continue
+            if key not in cells or cells[key][-1] <= cell[-1]:
+                cells[key] = tuple(cell)
+
+    def complete(self) -> bool:
+        """Whether every window that must come has come."""
+        return all(len(self._found[name]) >= len(cells) for name, cells in self._wanted.items())
+
+    @property
+    def windows(self) -> int:
+        """How many windows there must be."""
+        return sum(map(len, self._wanted.values()))
+
+    def differences(self) -> int:
+        """How many windows hold something else than they must."""
+        return sum(
+            not _same(metric, self._found[name].get(key), cell)
+            for name, metric in self._metrics.items()
+            for key, cell in self._wanted[name].items()
+        )
+
+
+class Finals(Compared):
+    """Those that a worker publishes."""
+
+    def __init__(self, settings: Settings, metrics: Mapping[str, Metric], stream: Stream) -> None:
+        super().__init__(metrics, stream)
         self._decoder = BatchDecoder(MetricWindow, Registry(settings).schema)
         self._consumer = Consumer(kafka_config(settings, group_id=uuid.uuid4().hex))
         topic = settings.topic_prefix + MetricWindow.kafka_topic
@@ -56,33 +93,8 @@ class Finals:
             if message.error() is None
         ]
         if values:
-            self._take(self._decoder.decode(values).rows)
-        return all(len(self._found[name]) >= len(cells) for name, cells in self._wanted.items())
-
-    def _take(self, rows: pa.RecordBatch) -> None:
-        rows = rows.filter(pc.and_(rows["final"], pc.equal(rows["window"], WINDOW)))
-        starts = rows["window_start"].cast(pa.int64()).to_pylist()
-        models = pc.map_lookup(rows["dimensions"], "model", "first").to_pylist()
-        columns = [rows[name].to_pylist() for name in _COLUMNS]
-        for start, model, metric, *cell in zip(starts, models, *columns, strict=True):
-            cells, key = self._found.get(metric), (start, model)
-            if cells is None or key not in self._wanted[metric]:
-                continue
-            if key not in cells or cells[key][-1] <= cell[-1]:
-                cells[key] = tuple(cell)
-
-    @property
-    def windows(self) -> int:
-        """How many windows there must be."""
-        return sum(map(len, self._wanted.values()))
-
-    def differences(self) -> int:
-        """How many windows hold something else than they must."""
-        return sum(
-            not _same(metric, self._found[name].get(key), cell)
-            for name, metric in self._metrics.items()
-            for key, cell in self._wanted[name].items()
-        )
+            self.take(self._decoder.decode(values).rows)
+        return super().complete()
 
 
 def _wanted(metric: Metric, stream: Stream) -> Cells:

@@ -66,6 +66,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
             ["--events", "20000", "--rounds", "1"],
         ),
         (["sinks"], "tests.bench.sinks", []),
+        (["replay", "--rounds", "1"], "tests.bench.replay", ["--rounds", "1"]),
         (["sinks", "--without-quix"], "tests.bench.sinks", ["--without-quix"]),
         (["transports", "--quick"], "tests.bench.transports", ["--events", "200000"]),
         (["chaos"], "tests.chaos.run", ["--kills", "10"]),
@@ -140,7 +141,7 @@ def test_people_see_a_table(
     checkout: Checkout, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkout.prints("tests.bench.engine", json.dumps(REPORT))
-    monkeypatch.setattr("nilo_cli.bench.wants_json", lambda asked: asked)
+    monkeypatch.setattr("nilo_cli.bench_run.wants_json", lambda asked: asked)
     monkeypatch.setattr("nilo_cli.output.wants_json", lambda asked: asked)
 
     assert main(["bench", "engine"]) == 0

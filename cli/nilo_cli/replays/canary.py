@@ -67,11 +67,11 @@ def _last(settings: Settings, topic: str, last: int) -> Asked:
 
 def _earliest(settings: Settings, folder: Folder) -> int | None:
     """When the first of the events happened; None when there are none."""
-    asked = folder.manifest().range
-    store = store_of(settings, asked)
+    manifest = folder.manifest()
+    store = store_of(settings, manifest)
     times = [
         int(np.min(ints(rows.batch.column("time"))))
-        for stretch in asked.parts()
+        for stretch in manifest.range.parts()
         if stretch.first < stretch.stop
         for rows in store.read(stretch)
         if rows.batch.num_rows

@@ -117,17 +117,29 @@ def run(
     done = folder.summary()
     if done is not None:
         return done
-    events = manifest.range.events()
-    worth = min(os.cpu_count() or 1, 1 + events // _EVENTS_EACH)
-    pacing = Pacing(workers or worth, speed, settings.replay_rate)
-    publisher = Publisher(settings, manifest.namespace) if manifest.namespace else None
-    store = store_of(settings, manifest.range)
-    with _progress(events) as progress, _stopped_by_term():
-        runner = Runner(folder, store, publisher=publisher, pacing=pacing, progress=progress)
+    with _progress(manifest.range.events()) as progress, _stopped_by_term():
+        mine = runner(settings, folder, speed=speed, workers=workers, progress=progress)
         try:
-            return runner.run()
+            return mine.run()
         except GoneError as error:
             raise NiloError(told(settings, error)) from error
+
+
+def runner(
+    settings: Settings,
+    folder: Folder,
+    *,
+    speed: float | None,
+    workers: int | None,
+    progress: Callable[[Tally], None],
+) -> Runner:
+    """What runs a replay; `progress` is told, whenever something was read."""
+    manifest = folder.manifest()
+    worth = min(os.cpu_count() or 1, 1 + manifest.range.events() // _EVENTS_EACH)
+    pacing = Pacing(workers or worth, speed, settings.replay_rate)
+    publisher = Publisher(settings, manifest.namespace) if manifest.namespace else None
+    store = store_of(settings, manifest)
+    return Runner(folder, store, publisher=publisher, pacing=pacing, progress=progress)
 
 
 def _rules(settings: Settings, *, take_late: bool) -> Rules:

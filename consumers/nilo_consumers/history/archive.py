@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO
 
 import fastavro
 import pyarrow as pa
@@ -18,13 +18,14 @@ from nilo_consumers.events import Family
 from nilo_consumers.history.runs import Run, Wanted, in_order
 from nilo_consumers.tiers.manifest import Entry
 from nilo_consumers.tiers.read import archived_files
-from nilo_schemas.arrow import arrow_schema, conform
-from nilo_schemas.avro_blocks import Block, Items
+from nilo_schemas.arrow import conform
+from nilo_schemas.avro_blocks import Block, Items, unzigzag
 from nilo_schemas.contracts import contract
 from nilo_schemas.foreign import expanded, named_record
 from nilo_schemas.settings import Settings
 
-_BYTES = 2 * 1024 * 1024  # of Avro that is decoded at a time
+_BYTES = 4 * 1024 * 1024  # of Avro that is decoded at a time
+_HEAD, _MARK = 20, 16  # bytes: of two numbers at most, and behind each block
 
 
 def stretch_of_archive(settings: Settings, family: Family, wanted: Wanted) -> Iterator[pa.Table]:
@@ -66,61 +67,78 @@ def _is_since(entry: Entry, since: datetime) -> bool:
 
 def _rows(path: Path, family: Family, wanted: Wanted) -> Iterator[pa.Table]:
     """The rows of a partition in a file, in its order: by partition, then by offset."""
-    for rows in _decoded(path, family, wanted.partition):
+    for rows in _decoded(path, family, wanted):
         places, offsets = rows[PARTITION].to_numpy(), rows[OFFSET].to_numpy()
         inside = (offsets >= wanted.first) & (offsets < wanted.stop)
         yield rows.filter(pa.array(inside & (places == wanted.partition)))
 
 
-def _decoded(path: Path, family: Family, partition: int) -> Iterator[pa.Table]:
+def _decoded(path: Path, family: Family, wanted: Wanted) -> Iterator[pa.Table]:
+    """The rows of the blocks that may have what is wanted, some at a time."""
     held: list[Block] = []
-    items: Items | None = None
+    size = 0
     try:
         with path.open("rb") as file:
             reader: Any = fastavro.block_reader(file)
             writer = expanded(reader.writer_schema)
             items = Items(named_record(writer, count()))
-            for block in _blocks_of(reader, partition):
+            for block in _blocks_of(file, reader, wanted):
                 held.append(block)
-                if sum(len(data) for _, data in held) > _BYTES:
-                    yield _table(items, held, writer, family)
-                    held = []
+                size += len(block[1])
+                if size > _BYTES:
+                    yield _table(items, held, writer, family, wanted)
+                    held, size = [], 0
             if held:
-                yield _table(items, held, writer, family)
+                yield _table(items, held, writer, family, wanted)
     except OSError:
         raise
     except Exception as error:  # whatever a damaged byte leads the library to
         raise StoreRefusedError(f"{path} is no whole Avro file: {error}") from error
 
 
-class _Seen(NamedTuple):
-    block: Block
-    begins_with: int
+def _blocks_of(file: BinaryIO, reader: Any, wanted: Wanted) -> Iterator[Block]:
+    """From the last block that begins with the first offset or before it."""
+
+    def block(place: int) -> Any:
+        file.seek(place)
+        return next(reader)
+
+    def begin(place: int) -> tuple[int, int]:
+        found = block(place)
+        row: Any = fastavro.schemaless_reader(found.bytes_, found.writer_schema, None)
+        return row[PARTITION], row[OFFSET]
+
+    places = list(_places(file))
+    first = bisect_right(places, (wanted.partition, wanted.first), key=begin)
+    stop = bisect_left(places, (wanted.partition, wanted.stop), key=begin)
+    for place in places[max(first - 1, 0) : stop]:
+        found = block(place)
+        yield found.num_records, found.bytes_.getvalue()
 
 
-def _blocks_of(reader: Any, partition: int) -> Iterator[Block]:
-    """The blocks that may have rows of a partition, by the first row of each and of the next."""
-    held: _Seen | None = None
-    for block in reader:
-        data = block.bytes_.getvalue()
-        row: Any = fastavro.schemaless_reader(io.BytesIO(data), block.writer_schema, None)
-        seen = _Seen((block.num_records, data), row[PARTITION])
-        if held is not None and held.begins_with <= partition <= seen.begins_with:
-            yield held.block
-        held = seen
-    if held is not None and held.begins_with <= partition:
-        yield held.block
+def _places(file: BinaryIO) -> Iterator[int]:
+    """Where the blocks begin, from here on: each is told by its rows, its bytes and a mark."""
+    place = file.tell()
+    while head := file.read(_HEAD):
+        yield place
+        _, behind = unzigzag(head, 0)
+        size, behind = unzigzag(head, behind)
+        place += behind + size + _MARK
+        file.seek(place)
 
 
-def _table(items: Items, blocks: list[Block], writer: dict[str, Any], family: Family) -> pa.Table:
-    found = items.decode(blocks)
-    batch = pa.RecordBatch.from_struct_array(found)
-    rows = conform(batch, writer, expanded(contract(family)), arrow_schema(family))
+def _table(
+    items: Items, blocks: list[Block], writer: dict[str, Any], family: Family, wanted: Wanted
+) -> pa.Table:
+    batch = pa.RecordBatch.from_struct_array(items.decode(blocks))
+    schema, reader = wanted.schema(family), expanded(contract(family))
+    mine = [field for field in reader["fields"] if field["name"] in wanted.fields]
     told = pa.schema([*ORIGIN, STAMP])
+    rows = conform(batch, writer, reader | {"fields": mine}, pa.schema(list(schema)[: len(mine)]))
     origin = [
         batch[field.name].cast(field.type)
         if field.name in batch.schema.names
         else pa.nulls(batch.num_rows, field.type)
         for field in told
     ]
-    return pa.Table.from_arrays([*rows.columns, *origin], schema=pa.schema([*rows.schema, *told]))
+    return pa.Table.from_arrays([*rows.columns, *origin], schema=schema)

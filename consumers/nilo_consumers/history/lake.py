@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nilo_consumers.batch import OFFSET, ORIGIN, PARTITION, STAMP
+from nilo_consumers.batch import OFFSET, PARTITION
 from nilo_consumers.events import Family
 from nilo_consumers.history.runs import Run, Wanted, in_order
 from nilo_consumers.lake import EVENT_DATE, dataset, existing_table, translated
-from nilo_schemas.arrow import arrow_schema
 from nilo_schemas.settings import Settings
 
 # Partitions are read side by side, and a row group has rows of all of them.
@@ -24,7 +24,7 @@ _HELD = 3
 def stretch_of_lake(settings: Settings, family: Family, wanted: Wanted) -> Iterator[pa.Table]:
     """The events that are wanted, in order of their offsets.
 
-    Their columns are the family's and where they came from. A row group of each file that may have
+    Their columns are the fields and where they came from. A row group of each file that may have
     the next offset is in memory.
 
     Raises:
@@ -35,11 +35,12 @@ def stretch_of_lake(settings: Settings, family: Family, wanted: Wanted) -> Itera
         return
     day = pc.field(EVENT_DATE) >= wanted.since.astimezone(UTC).date()
     asked = (pc.field(OFFSET) >= wanted.first) & (pc.field(OFFSET) < wanted.stop)
+    schema = wanted.schema(family)
     with translated(f"reading {family.kafka_topic}"):
         fragments = dataset(table).get_fragments(filter=asked & day)
         groups = [each for one in fragments for each in one.split_by_row_group(asked)]
         runs = [
-            Run(_least(group), lambda group=group: [_rows(group, family, wanted.partition, asked)])  # type: ignore[misc]  # a default is bound now
+            Run(_least(group), lambda group=group: [_rows(_Group(group, schema), wanted)])  # type: ignore[misc]  # a default is bound now
             for group in groups
         ]
         yield from in_order(runs)
@@ -79,17 +80,20 @@ def _least(group: Any) -> int:
     return int(told[OFFSET]["min"]) if OFFSET in told else 0
 
 
-def _rows(group: Any, family: Family, partition: int, asked: pc.Expression) -> pa.Table:
-    rows = _by_partition(_Group(group, family)).get(partition)
-    return _schema(family).empty_table() if rows is None else rows.filter(asked)
+def _rows(group: _Group, wanted: Wanted) -> pa.Table:
+    rows = _by_partition(group).get(wanted.partition)
+    if rows is None:
+        return group.schema.empty_table()
+    first, stop = np.searchsorted(rows[OFFSET].to_numpy(), (wanted.first, wanted.stop))
+    return rows.slice(first, stop - first)
 
 
 class _Group:
-    """A row group, equal to itself read anew."""
+    """A row group of which these columns are wanted, equal to itself read anew."""
 
-    def __init__(self, fragment: Any, family: Family) -> None:
-        self.fragment, self.family = fragment, family
-        self._name = fragment.path, fragment.row_groups[0].id
+    def __init__(self, fragment: Any, schema: pa.Schema) -> None:
+        self.fragment, self.schema = fragment, schema
+        self._name = fragment.path, fragment.row_groups[0].id, tuple(schema.names)
 
     def __hash__(self) -> int:
         return hash(self._name)
@@ -101,19 +105,22 @@ class _Group:
 @lru_cache(_HELD)
 def _by_partition(group: _Group) -> dict[int, pa.Table]:
     """The rows of each partition in order of their offsets."""
-    schema = _schema(group.family)
-    names = [name for name in schema.names if name in group.fragment.physical_schema.names]
-    rows = group.fragment.to_table(columns=names)
+    there = group.fragment.physical_schema.names
+    rows = group.fragment.to_table(columns=[name for name in group.schema.names if name in there])
     columns = [
         rows[field.name].cast(field.type)
-        if field.name in names
+        if field.name in there
         else pa.nulls(rows.num_rows, field.type)
-        for field in schema
+        for field in group.schema
     ]
-    rows = pa.Table.from_arrays(columns, schema=schema).sort_by(OFFSET)
-    numbers = pc.unique(rows[PARTITION]).to_pylist()
-    return {number: rows.filter(pc.field(PARTITION) == number) for number in numbers}
-
-
-def _schema(family: Family) -> pa.Schema:
-    return pa.schema([*arrow_schema(family), *ORIGIN, STAMP])
+    rows = pa.Table.from_arrays(columns, schema=group.schema)
+    partitions, offsets = rows[PARTITION].to_numpy(), rows[OFFSET].to_numpy()
+    order = np.lexsort((offsets, partitions))
+    rows = rows.take(pa.array(order))
+    numbers, firsts, counts = np.unique(partitions[order], return_index=True, return_counts=True)
+    return {
+        number: rows.slice(first, count)
+        for number, first, count in zip(
+            *map(np.ndarray.tolist, (numbers, firsts, counts)), strict=True
+        )
+    }

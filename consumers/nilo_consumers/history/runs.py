@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
 
-from nilo_consumers.batch import OFFSET
+from nilo_consumers.batch import OFFSET, ORIGIN, STAMP
+from nilo_consumers.events import Family
+from nilo_schemas.arrow import arrow_schema
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Offsets `[first, stop)` of a partition; of days before `since` nothing."""
+    """Offsets `[first, stop)` of a partition; of days before `since` nothing.
+
+    `fields` are those of the family that are read, whatever else an event has.
+    """
 
     partition: int
     first: int
     stop: int
     since: datetime
+    fields: Collection[str]
+
+    def schema(self, family: Family) -> pa.Schema:
+        """The columns that are read: the fields, and where the rows came from."""
+        mine = [field for field in arrow_schema(family) if field.name in self.fields]
+        return pa.schema([*mine, *ORIGIN, STAMP])
 
 
 @dataclass(frozen=True)

@@ -120,13 +120,8 @@ class Cutter:
             offsets: of each row.
             stamps: time of each row's Kafka record, in microseconds.
         """
-        times = ints(batch.column("time"))
-        before = _before(times, stamps, self.state.watermark, self._bounds)
-        waiting = self._lines.waiting(times, before)
-        begins = set(waiting)
-        if self._beat is not None:
-            begins |= _first_of_each(np.arange(len(times)), before // self._beat)
-        for first, stop in pairwise(sorted({0, *begins, len(times)})):
+        waiting, begins = self._begins(batch, stamps)
+        for first, stop in pairwise(sorted({0, *begins, len(offsets)})):
             if first in begins:
                 yield from self.rest()
                 self._waits = first in waiting
@@ -144,6 +139,17 @@ class Cutter:
         mark = Mark(self.state.watermark, self.state.last_offset, idle=False)
         yield Piece(self._source, self._waits, changed, mark, self._taken)
         self._waits, self._taken = False, Taken(0, 0, 0)
+
+    def _begins(self, batch: pa.RecordBatch, stamps: Ints) -> tuple[set[int], set[int]]:
+        """The rows with which pieces begin: those that wait, and all."""
+        if not self._lines.step and self._beat is None:
+            return set(), set()
+        times = ints(batch.column("time"))
+        before = _before(times, stamps, self.state.watermark, self._bounds)
+        waiting = self._lines.waiting(times, before)
+        if self._beat is None:
+            return waiting, waiting
+        return waiting, waiting | _first_of_each(np.arange(len(times)), before // self._beat)
 
     def _add(self, batch: pa.RecordBatch, offsets: Ints, stamps: Ints) -> None:
         refused = aggregate(self.state, batch, offsets, stamps, self._bounds)

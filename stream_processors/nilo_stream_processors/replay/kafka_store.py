@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,7 @@ from nilo_stream_processors.replay.rows import Rows, Stretch
 from nilo_stream_processors.security import ssl_context
 
 # Of one partition at a time; it is more only for a batch that is larger.
-FETCH_BYTES = 2 * 1024 * 1024
+FETCH_BYTES = 4 * 1024 * 1024
 _WAIT_MILLISECONDS = 500
 # A broker that is away or moves a partition has so long to come back.
 _PATIENCE, _PAUSE = 60.0, 0.2
@@ -66,7 +67,10 @@ class KafkaStore:
             loop.run_until_complete(fetcher.open())
             try:
                 while batches := loop.run_until_complete(fetcher.next()):
-                    yield from unpacker.rows(batches, stretch.first, stretch.stop)
+                    found = deque(unpacker.rows(batches, stretch.first, stretch.stop))
+                    batches.clear()  # whoever waits for its turn holds no bytes
+                    while found:
+                        yield found.popleft()
             finally:
                 loop.run_until_complete(fetcher.close())
         finally:

@@ -59,7 +59,7 @@ class Batch:
     appended: bool
     count: int
     records: bytes
-    whole: bytes
+    whole: memoryview
 
 
 def batches_of(data: bytes) -> Iterator[Batch]:
@@ -70,7 +70,7 @@ def batches_of(data: bytes) -> Iterator[Batch]:
     Raises:
         DamagedError: a checksum is wrong, or a batch is of an old format.
     """
-    place = 0
+    place, view = 0, memoryview(data)
     while place + _HEADER.size <= len(data):
         begin, length, _, magic, crc, bits, last, first_time, last_time, *_, count = (
             _HEADER.unpack_from(data, place)
@@ -80,10 +80,10 @@ def batches_of(data: bytes) -> Iterator[Batch]:
             return
         if magic != _MAGIC:
             raise DamagedError(f"a batch at offset {begin} has format {magic}, not {_MAGIC}")
-        if calc_crc32c(memoryview(data)[place + _CHECKED_FROM : end]) != crc:
+        if calc_crc32c(view[place + _CHECKED_FROM : end]) != crc:
             raise DamagedError(f"the checksum of the batch at offset {begin} is wrong")
         counted = 0 if bits & _CONTROL else count
-        packed = memoryview(data)[place + _HEADER.size : end]
+        packed = view[place + _HEADER.size : end]
         appended = bool(bits & _APPEND_TIME)
         yield Batch(
             begin,
@@ -92,7 +92,7 @@ def batches_of(data: bytes) -> Iterator[Batch]:
             appended,
             counted,
             _DECODE[bits & _CODEC](packed) if counted else b"",
-            data[place:end],
+            view[place:end],
         )
         place = end
 
@@ -150,8 +150,8 @@ class Unpacker:
         return Rows(decoded.rows, offsets, stamps * 1000, batches[-1].end, unread)
 
 
-def _records(whole: bytes) -> Iterator[Any]:
-    found = MemoryRecords(whole)
+def _records(whole: memoryview) -> Iterator[Any]:
+    found = MemoryRecords(bytes(whole))
     while found.has_next():
         yield from found.next_batch()
 
