@@ -37,11 +37,12 @@ def counted(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     offsets = np.arange(batch.num_rows, dtype=np.int64)
     refused = aggregate(state, batch, offsets, zeros, Bounds(0, 0, 2**62))
     assert len(refused.late) + len(refused.future) == 0
-    return to_arrow(changes(state, (LLM, 0))).to_pylist()
+    rows: list[dict[str, Any]] = to_arrow(changes(state, (LLM, 0))).to_pylist()
+    return rows
 
 
 def test_without_all_other_fields_metrics_hold_the_same() -> None:
-    more = {"fallback_from": "b", "attributes": {"tier": "1", "region": "eu"}, "session_id": "s"}
+    more: dict[str, Any] = {"fallback_from": "b", "attributes": {"tier": "1", "region": "eu"}, "session_id": "s"}
     rows = batch_of(LLM, [call(1, cost=5, **more), call(2, status="ERROR", **more), call(3)])
 
     assert fields_of(METRICS.values()) == FIELDS
