@@ -20,6 +20,7 @@ _IMPORTED = [
     *("nilo_cli.rerun.asking", "nilo_consumers", "nilo_producers", "nilo_deploy"),
     *("nilo_stream_processors.worker", "nilo_consumers.alerts.notify"),
     *("nilo_consumers.dlq.redrive", "nilo_consumers.dlq.shown"),
+    *("nilo_cli.replays.running", "nilo_cli.replays.report", "nilo_cli.replays.repair"),
 ]
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(_IMPORTED)

@@ -278,6 +278,7 @@ def test_a_place_that_is_not_reached_is_told_and_the_others_are_done(direct: Set
     assert (code, found(receipt)["postgres"]) == (0, 2)
 
 
+@pytest.mark.topics
 def test_kafka_is_looked_through_and_its_dates_are_told(settings: Settings) -> None:
     """Events, dead letters that decode and such that do not; a topic that is compacted."""
     schema_id = Registry(settings).schema_id(LlmEvent)
