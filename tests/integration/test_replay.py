@@ -45,6 +45,7 @@ TRACES = [
 ROWS = None if ALL else 3000
 # Two of its events are dead letters, as they come after the grace.
 LOAD = Load(rate=250, seconds=24, seed="b")
+AROUND = ("--from", "2025-12-31T23:00", "--to", "2026-01-01T01:00")
 Line = dict[str, Any]
 
 
@@ -134,7 +135,7 @@ def test_a_replay_that_was_killed_gives_what_one_gives_that_was_not(
 ) -> None:
     """Two processes read, and with all of them it is killed twice, a while behind a checkpoint."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    words = ("--topic", "events.llm", "--from", "2025-12-31", "--to", "2026-01-02")
+    words = ("--topic", "events.llm", *AROUND)
     replayed(live, whole, *words, "--workers", "1")
     slow = ("--workers", "2", "--speed", "10x")
     kills = [("run", "--out", str(killed), *words, *slow), ("resume", str(killed), *slow)]
@@ -212,7 +213,7 @@ def test_late_events_are_repaired_and_a_promoted_replay_takes_their_place(
     live: Settings, first: Path, tmp_path: Path
 ) -> None:
     """Each of it twice, the second time nothing is left to do; every store shows it."""
-    asked = ("--topic", "events.llm", "--from", "2025-12-31", "--to", "2026-01-02")
+    asked = ("--topic", "events.llm", *AROUND)
     counted = nilo(live, "replay", "repair", *asked, "--dry-run")
     plan = lines(counted.stdout)[0]
     late = plan["changed"] + plan["added"]
@@ -249,8 +250,8 @@ def test_what_kafka_has_deleted_is_named_with_where_else_it_is(
 
 
 def calls(settings: Settings, read: Callable[..., list[MetricWindow]] = windows_parquet) -> int:
-    """The calls that the newest revisions of the windows of a day count."""
-    return sum(each.count for each in read(settings, "llm.calls", window="1d"))
+    """The calls that the newest revisions of the windows of an hour count."""
+    return sum(each.count for each in read(settings, "llm.calls", window="1h"))
 
 
 def published(settings: Settings, *words: str) -> int:

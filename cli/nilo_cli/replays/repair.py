@@ -80,7 +80,9 @@ def repaired(
         return NOTHING
     with tempfile.TemporaryDirectory(prefix="nilo-repair-") as name:
         mine = replace(asked, topics=sorted(late))
-        folder = make(settings, mine, catalogue, out=Path(name) / "late", take_late=True)
+        # Alerts are not promoted, and rules look at every moment of silence up to the end.
+        metrics = catalogue.model_copy(update={"rules": {}})
+        folder = make(settings, mine, metrics, out=Path(name) / "late", take_late=True)
         run(settings, folder, speed=None, workers=workers)
         return plan(settings, folder, live, wanted=lambda cells: of_late(cells, catalogue, late))
 
