@@ -144,7 +144,8 @@ def _turn(ways: dict[str, Callable[[], Outcome]], number: int, say: Say) -> Turn
 
 def _grow(settings: Settings, stream: Stream) -> Growth:
     outcome, samples = replayed.work_off(settings, Way("one"), stream)
-    early = max(each.rss for each in samples if each.events <= stream.events / 5)
+    first, fifth = samples[0], stream.events / 5  # a small stream may be read at once
+    early = max(each.rss for each in samples if each is first or each.events <= fifth)
     late = max(each.rss for each in samples if each.events >= stream.events * 0.9)
     return Growth(outcome, early, late)
 
