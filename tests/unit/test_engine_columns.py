@@ -42,7 +42,11 @@ def counted(batch: pa.RecordBatch) -> list[dict[str, Any]]:
 
 
 def test_without_all_other_fields_metrics_hold_the_same() -> None:
-    more: dict[str, Any] = {"fallback_from": "b", "attributes": {"tier": "1", "region": "eu"}, "session_id": "s"}
+    more: dict[str, Any] = {
+        "fallback_from": "b",
+        "attributes": {"tier": "1", "region": "eu"},
+        "session_id": "s",
+    }
     rows = batch_of(LLM, [call(1, cost=5, **more), call(2, status="ERROR", **more), call(3)])
 
     assert fields_of(METRICS.values()) == FIELDS
