@@ -151,7 +151,10 @@ def _given(asked: Asked, held: Ends) -> Ends:
         source = told["topic"], int(told["partition"])
         if source not in held:
             raise UsageError(f"--offsets {text!r}: no such partition among {_named(held)}")
-        found[source] = int(told["first"]), int(told["last"]) + 1
+        first, stop, (_, high) = int(told["first"]), int(told["last"]) + 1, held[source]
+        if not first < stop <= high:
+            raise UsageError(f"--offsets {text!r}: the last offset there is {high - 1}")
+        found[source] = first, stop
     return found
 
 

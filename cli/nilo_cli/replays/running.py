@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nilo_cli.replays.catalogues import narrowed, to_json
+from nilo_cli.replays.days import within_days
 from nilo_cli.replays.gone import told
 from nilo_cli.replays.ranges import Asked, range_of
 from nilo_cli.replays.stores import store_of
@@ -74,7 +75,8 @@ def make(
         NiloError: the range is not there, or the folder is taken.
     """
     mine = narrowed(catalogue, asked.topics, asked.where)
-    found = range_of(settings, replace(asked, topics=mine.topics()), mine)
+    there = within_days(settings, replace(asked, topics=mine.topics()))
+    found = range_of(settings, there, mine)
     return make_from(settings, found, catalogue, out=out, take_late=take_late)
 
 

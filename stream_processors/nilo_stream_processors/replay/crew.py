@@ -150,7 +150,8 @@ class _Other:
         return reads
 
     def kept(self) -> tuple[dict[Source, Kept], list[Read]]:
-        self._pipe.send(_KEEP)
+        with suppress(OSError):  # that of a process which died: it is met below
+            self._pipe.send(_KEEP)
         reads: list[Read] = []
         while not isinstance(found := self._receive(), dict):
             if isinstance(found, Exception):
@@ -161,7 +162,7 @@ class _Other:
     def _receive(self) -> Any:
         try:
             return self._pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             self._process.join()
             raise ReaderDiedError(
                 f"a process that read died ({_exit(self._process.exitcode)}); nothing is lost: "
@@ -190,7 +191,7 @@ def _work(pipe: Connection, given: _Given) -> None:
         reading = given.reading()
         try:
             _send_all(pipe, reading, reading.reads())
-        except NiloError as error:
+        except (NiloError, OSError) as error:
             pipe.send(error)
         while pipe.recv() == _KEEP:
             _keep(pipe, reading)

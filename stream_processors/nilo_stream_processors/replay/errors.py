@@ -22,3 +22,7 @@ class GoneError(NiloError):
         topic, number = stretch.source
         super().__init__(f"{topic} partition {number}: offset {offset} is deleted")
         self.stretch, self.offset = stretch, offset
+
+    def __reduce__(self) -> tuple[type[GoneError], tuple[Stretch, int]]:
+        """For the process that leads: another one has met it."""
+        return GoneError, (self.stretch, self.offset)

@@ -138,6 +138,12 @@ class _Fetcher:
                 data = await self._ask(offset)
                 if data:
                     return data
+                if time.monotonic() > deadline:
+                    raise NiloError(
+                        f"{self._place.topic} partition {self._place.partition} ends with offset "
+                        f"{offset - 1}, and had {self._stretch.stop - 1}: what the range is of "
+                        "is lost, or the topic was made anew"
+                    )
             except _PASSING as error:
                 if time.monotonic() > deadline:
                     raise _unreachable(error) from error
