@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
+import shlex
 import shutil
 import time
 from collections import Counter
@@ -37,6 +39,7 @@ from tests.integration.sinking import sinking
 pytestmark = pytest.mark.integration
 DATA = SHARED / "data"
 ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "replay.md"
 ALL = os.environ.get("NILO_TEST_TRACES") == "all"
 TRACES = [
     "llm/azure_llm_2023_conv", "agents/tau_bench_gpt4o_airline", "web/apache_access_201505",
@@ -232,6 +235,24 @@ def test_late_events_are_repaired_and_a_promoted_replay_takes_their_place(
     assert differences(live, str(first))[1] == []
     with sinking("postgres", live, topics=["metrics.windows"]):
         wait_for("PostgreSQL", lambda: calls(live, windows_postgres) == before)
+
+
+def test_the_commands_of_the_page_run_as_they_stand_there(
+    live: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its example nothing differs, as the catalogue is the one in force."""
+    shutil.copytree(CATALOGUE, tmp_path / "rules")
+    monkeypatch.chdir(tmp_path)
+    [commands, *_] = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.M | re.S)
+    name = "ID"
+    for line in commands.splitlines():
+        words = shlex.split(line.replace("ID", name), comments=True)
+        done = nilo(live, *words[1:])
+        assert (words[0], done.returncode) == ("nilo", 0), done.stderr
+        if words[2] == "run":
+            name = lines(done.stdout)[0]["id"]
+    assert name != "ID"
+    assert "<svg" in (tmp_path / "r.html").read_text()
 
 
 def test_what_kafka_has_deleted_is_named_with_where_else_it_is(

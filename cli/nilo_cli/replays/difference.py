@@ -161,11 +161,15 @@ def _inside(alerts: Iterable[Alert], folder: Folder) -> tuple[list[Alert], int]:
     """The transitions in the time in which the replay has looked, and how many are later."""
     manifest, summary = folder.manifest(), folder.summary() or {}
     clocks = {topic: time_of(clock) for topic, clock in summary.get("clocks", {}).items()}
-    metrics = Catalogue.model_validate(manifest.catalogue).metrics
-    since = manifest.range.since
+    catalogue, since = Catalogue.model_validate(manifest.catalogue), manifest.range.since
     mine = [each for each in alerts if since is None or each.time > time_of(since)]
-    by_then = [each for each in mine if each.time <= clocks[metrics[each.metric].event]]
+    by_then = [each for each in mine if each.time <= clocks[_event(catalogue, each.rule)]]
     return by_then, len(mine) - len(by_then)
+
+
+def _event(catalogue: Catalogue, rule: str) -> str:
+    """What a rule looks at here; live one of its name may have had another metric."""
+    return catalogue.metrics[catalogue.rules[rule].metric].event
 
 
 def _difference(
