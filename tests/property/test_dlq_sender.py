@@ -152,7 +152,7 @@ class Beside:
 calls = st.integers(0, 30)  # 0: none
 
 
-@settings(max_examples=100)
+@settings(max_examples=300)
 @given(st.lists(calls, max_size=4))
 def test_killed_at_any_moment_and_run_again_each_is_sent_once(moments: list[int]) -> None:
     kafka = Kafka()
@@ -171,7 +171,7 @@ def test_killed_at_any_moment_and_run_again_each_is_sent_once(moments: list[int]
 turns = st.tuples(st.integers(1, 15), st.sampled_from([0.0, 0.0, LEASE / 4, LEASE]))
 
 
-@settings(max_examples=100)
+@settings(max_examples=300)
 @given(st.integers(1, 12), st.tuples(calls, calls), st.lists(turns, max_size=8))
 def test_runs_beside_each_other_send_nothing_twice(
     first: int, dies: tuple[int, int], order: list[tuple[int, float]]

@@ -16,7 +16,7 @@ from tests.property.engine_run import Run, Step, run
 from tests.property.reference import reference_refused, reference_windows
 from tests.rows import LLM, SECOND
 
-MANY = settings(max_examples=25)
+MANY = settings(max_examples=50)
 EXACT = 2**53
 
 

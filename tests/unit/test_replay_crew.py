@@ -13,7 +13,7 @@ import pytest
 from nilo_schemas.catalogue import Catalogue
 from nilo_stream_processors.replay.crew import ReaderDiedError
 from nilo_stream_processors.replay.errors import GoneError
-from nilo_stream_processors.replay.folder import Folder
+from nilo_stream_processors.replay.folder import Folder, FolderError
 from nilo_stream_processors.replay.rows import Rows, Store, Stretch
 from nilo_stream_processors.replay.runner import Pacing, Runner, Tally
 from tests.replaying import Kept, Replay, newest, said
@@ -101,3 +101,10 @@ def test_what_a_reader_meets_is_told_by_the_one_who_leads(folder: Folder) -> Non
     assert (gone.value.stretch.source, gone.value.offset) == ((LLM, 1), 160)
     with pytest.raises(FileNotFoundError, match="the archive"):
         runner(folder, Unlucky(STORE, "no file"), 5).run()
+
+
+def test_one_runs_a_replay_at_a_time(folder: Folder) -> None:
+    with folder.alone(), pytest.raises(FolderError, match="is running already"), folder.alone():
+        pytest.fail("two run it")
+    with folder.alone():
+        assert folder.summary() is None

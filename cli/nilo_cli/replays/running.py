@@ -112,14 +112,19 @@ def run(
     """Run a replay to its end, from where it is; its summary.
 
     Raises:
+        FolderError: it is running already.
         NiloError: reading failed; it goes on from the last checkpoint when it is resumed.
         KeyboardInterrupt: somebody stopped it; so is this.
     """
-    manifest = folder.manifest()
-    done = folder.summary()
-    if done is not None:
-        return done
-    with _progress(manifest.range.events()) as progress, _stopped_by_term():
+    with folder.alone(), _stopped_by_term():
+        done = folder.summary()
+        return done or _run(settings, folder, speed=speed, workers=workers)
+
+
+def _run(
+    settings: Settings, folder: Folder, *, speed: float | None, workers: int | None
+) -> dict[str, Any]:
+    with _progress(folder.manifest().range.events()) as progress:
         mine = runner(settings, folder, speed=speed, workers=workers, progress=progress)
         try:
             return mine.run()

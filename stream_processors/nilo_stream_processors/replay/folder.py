@@ -8,9 +8,11 @@ summary.json        when it is done: how many events, windows, alerts; up to whe
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from nilo_stream_processors.blobs import SCHEMA, packed, unpacked
 from nilo_stream_processors.replay.manifest import Manifest
 
 _MANIFEST, _CHECKPOINT, _SUMMARY = "manifest.json", "checkpoint.arrow", "summary.json"
-_HEADER = b"nilo.checkpoint"
+_LOCK, _HEADER = ".lock", b"nilo.checkpoint"
 Named = tuple[str, pa.RecordBatch]
 
 
@@ -57,6 +59,16 @@ class Folder:
         except (OSError, ValidationError, UnicodeDecodeError) as error:
             why = str(error).splitlines()[0]
             raise FolderError(f"{self.path / _MANIFEST} is not readable: {why}") from None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else runs it meanwhile; raises FolderError when somebody does already."""
+        with (self.path / _LOCK).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise FolderError(f"the replay in {self.path} is running already") from None
+            yield
 
     # Results
 
