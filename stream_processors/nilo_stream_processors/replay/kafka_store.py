@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from nilo_stream_processors.replay.record_batches import Batch, Unpacker, batche
 from nilo_stream_processors.replay.rows import Rows, Stretch
 from nilo_stream_processors.security import ssl_context
 
+log = logging.getLogger(__name__)
 # Of one partition at a time; it is more only for a batch that is larger.
 FETCH_BYTES = 4 * 1024 * 1024
 _WAIT_MILLISECONDS = 500
@@ -57,6 +59,8 @@ class KafkaStore:
             GoneError: retention has taken what was asked for.
             UnreachableError: no broker answers.
         """
+        # It tells of a broker that does not answer at each try; `_fetch` tells it once.
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         topic, _ = stretch.source
         decoder = BatchDecoder(family_of_topic(topic), _registry(self.settings).schema)
         unpacker = Unpacker(decoder)
@@ -132,23 +136,28 @@ class _Fetcher:
 
     async def _fetch(self, offset: int) -> bytes:
         """Bytes with at least one whole batch."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline, is_told = time.monotonic() + _PATIENCE, False
         while True:
             try:
-                data = await self._ask(offset)
-                if data:
+                if data := await self._ask(offset):
                     return data
-                if time.monotonic() > deadline:
-                    raise NiloError(
-                        f"{self._place.topic} partition {self._place.partition} ends with offset "
-                        f"{offset - 1}, and had {self._stretch.stop - 1}: what the range is of "
-                        "is lost, or the topic was made anew"
-                    )
+                problem: NiloError = self._short(offset)
             except _PASSING as error:
-                if time.monotonic() > deadline:
-                    raise _unreachable(error) from error
+                problem = _unreachable(error)
+                if not is_told:
+                    log.warning("%s; it is asked for %.0f seconds", problem, _PATIENCE)
+                is_told = True
                 await asyncio.sleep(_PAUSE)
                 await self._client.force_metadata_update()
+            if time.monotonic() > deadline:
+                raise problem
+
+    def _short(self, offset: int) -> NiloError:
+        topic, number = self._place
+        return NiloError(
+            f"{topic} partition {number} ends before offset {offset}, and had events up to "
+            f"{self._stretch.stop - 1}: the brokers have lost them, or the topic was made anew"
+        )
 
     async def _ask(self, offset: int) -> bytes:
         leader = self._client.cluster.leader_for_partition(self._place)
