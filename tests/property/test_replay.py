@@ -26,6 +26,7 @@ from tests.windows_of import microseconds
 
 CUTS = st.lists(st.integers(1, 30), min_size=1, max_size=4)
 STOPS = st.lists(st.integers(-12, 12).filter(bool), max_size=3)
+FOLDERS = tempfile.TemporaryDirectory(prefix="replays-")
 FEW = settings(max_examples=25, deadline=timedelta(seconds=60))
 _RULES: list[dict[str, Any]] = [
     {"name": "Calls", "metric": "calls", "window": "10s", "when": "count > 1"},
@@ -55,7 +56,7 @@ def replay_of(case: Case, *, sessions: bool = True) -> Replay:
 
 
 def fresh() -> Path:
-    return Path(tempfile.mkdtemp(prefix="replay-")) / "r"
+    return Path(tempfile.mkdtemp(dir=FOLDERS.name)) / "r"
 
 
 @FEW
