@@ -90,8 +90,9 @@ def canary(
     """Try another version on the last events.
 
     The last events of each family run through it, and what comes out is compared with live. The
-    last line is the verdict. Exit code 0: nothing differs; 1: something does. Meant for a schedule:
-    deploy/canary has files for cron and systemd.
+    last line is the verdict. Exit code 0: nothing differs; 1: something does, or the processors
+    have not come to these events. Meant for a schedule: deploy/canary has files for cron and
+    systemd.
 
     \b
     Example:

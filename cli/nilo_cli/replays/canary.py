@@ -33,6 +33,12 @@ class Tried:
     events: int
     difference: Difference | None
 
+    @property
+    def is_blind(self) -> bool:
+        """Whether there was something to compare, and all of it the processors have yet to see."""
+        found = self.difference
+        return bool(found and found.cut and not found.windows.equal and not found.windows.differ)
+
 
 def tried(
     settings: Settings, catalogue: Catalogue, topic: str, *, staging: Staging, last: int, live: Live

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from nilo_cli.replays import cells
 from nilo_cli.replays.cells import Cells, Compared
-from nilo_cli.replays.live import Live, live_alerts, live_reach, live_windows
+from nilo_cli.replays.live import Live, Reach, live_alerts, live_reach, live_windows
+from nilo_cli.replays.settled import passed
 from nilo_cli.times import time_of
 from nilo_consumers.window_rows import Kind
 from nilo_schemas.alerts import Alert
@@ -52,7 +53,8 @@ class Difference:
         windows: of cells.
         alerts: transitions that differ; `alerts_equal` of them do not.
         cut: cells that were not compared, because not all of their events are in the range.
-        beyond: transitions that were not compared, because the replay ends before them.
+        beyond: transitions that were not compared, because the replay or the processors have not
+            come to them.
     """
 
     windows: Compared
@@ -96,12 +98,18 @@ def against_live(settings: Settings, folder: Folder, store: Live) -> Difference:
     found = live_windows(settings, store, kinds, since=since, until=until)
     old = Cells.of(_of(batch, asked.where) for batch in found)
     new = Cells.of(_of(batch, asked.where) for batch in folder.windows())
-    old, new, cut = comparable(settings, manifest, old, new)
-    # What rules say of some events alone nobody has said live.
-    alerts = [] if asked.where else live_alerts(settings, catalogue.rules)
+    reached = live_reach(settings)
+    old, new, cut = comparable(reached, manifest, old, new)
     compared = cells.compare(old, new)
-    said = [] if asked.where else list(folder.alerts())
-    return _difference(compared, cut, _inside(alerts, folder), said)
+    if asked.where:  # what rules say of some events alone nobody has said live
+        return _difference(compared, cut, [], [])
+    since = time_of(asked.since or 0)
+    live = [each for each in live_alerts(settings, catalogue.rules) if each.time > since]
+    both = live, list(folder.alerts())
+    ends = _compared_until(settings, folder, reached)
+    mine, theirs = ([each for each in some if _is_by(each, catalogue, ends)] for some in both)
+    beyond = {each.id for some in both for each in some} - {each.id for each in mine + theirs}
+    return _difference(compared, cut, mine, theirs, len(beyond))
 
 
 def times(asked: Range) -> tuple[datetime | None, datetime | None]:
@@ -135,20 +143,19 @@ def _of(batch: pa.RecordBatch, where: Mapping[str, str]) -> pa.RecordBatch:
 def between(old: Folder, new: Folder) -> Difference:
     """What the second replay makes of its range, against the first one."""
     found = cells.compare(Cells.of(old.windows()), Cells.of(new.windows()))
-    return _difference(found, 0, (list(old.alerts()), 0), list(new.alerts()))
+    return _difference(found, 0, list(old.alerts()), list(new.alerts()))
 
 
 def comparable(
-    settings: Settings, manifest: Manifest, old: Cells, new: Cells
+    reached: Reach, manifest: Manifest, old: Cells, new: Cells
 ) -> tuple[Cells, Cells, int]:
     """The cells whose events are all in the range, and that the processors have come to.
 
-    Also how many there are of others.
+    Also how many there are of others. `reached` is up to where these are, see `live_reach`.
     """
     ends = {each.source: (each.first, each.stop) for each in manifest.range.parts()}
     inside = old.within(ends)
     cut = old.take(~inside)
-    reached = live_reach(settings)
     done = {place: (0, min(stop, reached.get(place, 0))) for place, (_, stop) in ends.items()}
     whole = new.within(done) & ~np.isin(new.keys, cut.keys) & ~cells.overlapping(cut, new)
     kept = old.take(inside)
@@ -157,29 +164,29 @@ def comparable(
     return kept, new.take(whole), len(cut) + int((~whole).sum())
 
 
-def _inside(alerts: Iterable[Alert], folder: Folder) -> tuple[list[Alert], int]:
-    """The transitions in the time in which the replay has looked, and how many are later."""
-    manifest, summary = folder.manifest(), folder.summary() or {}
-    clocks = {topic: time_of(clock) for topic, clock in summary.get("clocks", {}).items()}
-    catalogue, since = Catalogue.model_validate(manifest.catalogue), manifest.range.since
-    mine = [each for each in alerts if since is None or each.time > time_of(since)]
-    by_then = [each for each in mine if each.time <= clocks[_event(catalogue, each.rule)]]
-    return by_then, len(mine) - len(by_then)
+def _compared_until(settings: Settings, folder: Folder, reached: Reach) -> dict[str, datetime]:
+    """Up to when transitions are compared, by topic: where the rules of the replay have come to.
+
+    Where the processors are behind the range: what they have done with.
+    """
+    parts = folder.manifest().range.parts()
+    behind = {each.source[0] for each in parts if reached.get(each.source, 0) < each.stop}
+    marks = passed(settings) if behind else {}
+    ends = {topic: marks.get(topic, 0) for topic in behind}
+    clocks: dict[str, int] = (folder.summary() or {}).get("clocks", {})
+    return {topic: time_of(min(clock, ends.get(topic, clock))) for topic, clock in clocks.items()}
 
 
-def _event(catalogue: Catalogue, rule: str) -> str:
-    """What a rule looks at here; live one of its name may have had another metric."""
-    return catalogue.metrics[catalogue.rules[rule].metric].event
+def _is_by(alert: Alert, catalogue: Catalogue, ends: Mapping[str, datetime]) -> bool:
+    # Live a rule of this name may have had another metric.
+    metric = catalogue.rules[alert.rule].metric
+    return alert.time <= ends[catalogue.metrics[metric].event]
 
 
 def _difference(
-    windows: Compared,
-    cut: int,
-    old: tuple[list[Alert], int],
-    new: list[Alert],
+    windows: Compared, cut: int, old: list[Alert], new: list[Alert], beyond: int = 0
 ) -> Difference:
-    before, beyond = old
-    mine, theirs = ({each.id: each for each in alerts} for alerts in (before, new))
+    mine, theirs = ({each.id: each for each in alerts} for alerts in (old, new))
     found = Difference(windows, cut=cut, beyond=beyond)
     for name in sorted({*mine, *theirs}, key=lambda name: (theirs.get(name) or mine[name]).time):
         change = _alert_change(mine.get(name), theirs.get(name))

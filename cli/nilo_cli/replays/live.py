@@ -19,6 +19,7 @@ from nilo_schemas.results import PROCESSORS_GROUP, MetricWindow
 from nilo_schemas.settings import Settings
 
 Live = Literal["kafka", "postgres", "parquet"]
+Reach = Mapping[tuple[str, int], int]
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 
@@ -93,7 +94,7 @@ def _topic(settings: Settings, topic: str, begins: tuple[bytes, ...] | None) -> 
         yield table
 
 
-def live_reach(settings: Settings) -> Mapping[tuple[str, int], int]:
+def live_reach(settings: Settings) -> Reach:
     """Up to which offset the processors have come, by topic (without prefix) and partition."""
     admin, _ = connect(settings)
     group = settings.topic_prefix + PROCESSORS_GROUP

@@ -15,7 +15,7 @@ from nilo_cli.errors import UsageError
 from nilo_cli.replays import cells
 from nilo_cli.replays.cells import Cells
 from nilo_cli.replays.difference import comparable, kinds_of, times
-from nilo_cli.replays.live import Live, live_windows
+from nilo_cli.replays.live import Live, live_reach, live_windows
 from nilo_cli.replays.settled import passed, settled
 from nilo_schemas.arrow import arrow_schema
 from nilo_schemas.catalogue import Catalogue
@@ -93,7 +93,7 @@ def plan(
     held = Cells.of(found, withdrawn=True)
     alive = held.take(held.rows["count"].to_numpy() > 0)
     new = Cells.of(folder.windows(), schema=_SCHEMA)
-    old, new, cut = comparable(settings, manifest, alive, new)
+    old, new, cut = comparable(live_reach(settings), manifest, alive, new)
     if wanted is not None:
         old, new = old.take(wanted(old)), new.take(wanted(new))
     grace = round(settings.grace * 1e6)

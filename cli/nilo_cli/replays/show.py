@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from nilo_cli.output import Row, print_json, show_rows, wants_json
 from nilo_cli.replays.canary import Tried
@@ -87,9 +88,11 @@ def alert_row(change: AlertChange) -> Row:
 def show_tried(found: Sequence[Tried], *, as_json: bool) -> bool:
     """What was tried, family by family, and the verdict in one line; whether all is equal."""
     compared = [each.difference for each in found if each.difference is not None]
-    equal = all(each.is_equal for each in compared)
-    told = {
+    blind = [each.topic for each in found if each.is_blind]
+    equal = all(each.is_equal for each in compared) and not blind
+    told: dict[str, Any] = {
         "equal": equal,
+        "blind": blind,
         "families": len(compared),
         "events": sum(each.events for each in found),
         "windows_equal": sum(each.windows.equal for each in compared),
@@ -106,11 +109,18 @@ def show_tried(found: Sequence[Tried], *, as_json: bool) -> bool:
     for each in found:
         if each.difference is not None:
             print(f"{each.topic}: {each.events:,} events; {verdict(each.difference)}")
-    print(
-        f"canary {'well' if equal else 'DIFFERS'}: {told['families']} families, "
-        f"{told['events']:,} events, {told['windows_differ']:,} of "
-        f"{told['windows_equal'] + told['windows_differ']:,} windows and "
-        f"{told['alerts_differ']:,} of {told['alerts_equal'] + told['alerts_differ']:,} "
-        "transitions differ"
-    )
+    if blind:
+        print(f"the processors have not come to these events of {', '.join(blind)}: do they run?")
+    print(_canary(told))
     return equal
+
+
+def _canary(told: dict[str, Any]) -> str:
+    word = "well" if told["equal"] else "BLIND" if told["blind"] else "DIFFERS"
+    windows = told["windows_equal"] + told["windows_differ"]
+    alerts = told["alerts_equal"] + told["alerts_differ"]
+    return (
+        f"canary {word}: {told['families']} families, {told['events']:,} events, "
+        f"{told['windows_differ']:,} of {windows:,} windows and "
+        f"{told['alerts_differ']:,} of {alerts:,} transitions differ"
+    )

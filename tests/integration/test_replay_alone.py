@@ -1,7 +1,8 @@
-"""Retention that overtakes a replay, and offsets that were never there."""
+"""Replays where no processors run: retention overtakes them, and nothing is live."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,10 @@ from nilo_stream_processors.replay.reading import Read
 from tests.integration.programs import nilo
 from tests.integration.sinking import LLM, calls
 
-pytestmark = [pytest.mark.integration, pytest.mark.topics(LLM)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.topics(LLM, "metrics.windows", "alerts"),
+]
 
 
 def test_what_is_deleted_while_it_is_read_is_named(
@@ -59,3 +63,21 @@ def test_offsets_that_are_not_there_are_refused(settings: Settings) -> None:
 
         assert told.returncode == 2
         assert f"the last offset there is {9 if asked.startswith('1') else -1}" in told.stderr
+
+
+def test_what_no_processor_has_come_to_is_not_compared_and_a_canary_says_so(
+    settings: Settings, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        calls(settings, 10)
+    out = tmp_path / "r"
+    assert nilo(settings, "replay", "run", "--out", str(out), "--topic", LLM).returncode == 0
+
+    differs = nilo(settings, "replay", "diff", str(out), "--json")
+    canary = nilo(settings, "replay", "canary", "--topic", LLM, "--json")
+
+    summary = json.loads(differs.stdout.splitlines()[-1])["summary"]
+    assert (summary["equal"], summary["windows"]["equal"]) == (True, 0)
+    assert summary["windows"]["not_compared"] > 0
+    verdict = json.loads(canary.stdout.splitlines()[-1])["verdict"]
+    assert (canary.returncode, verdict["equal"], verdict["blind"]) == (1, False, [LLM])
