@@ -139,7 +139,20 @@ class ChunkConsumer(stock.Consumer):
         }
 
     async def _go_to_start(self, active: set[TP]) -> None:
-        await self._seeks.go_to_start(self._chunked(active), self._committed_offset)
+        chunked = self._chunked(active)
+        await self._seeks.go_to_start(chunked, self._committed_offset)
+        for tp in chunked:
+            if self._seeks.is_in_place(tp) and not self._acked[tp]:
+                self._acknowledge_state(tp)
+
+    def _acknowledge_state(self, tp: TP) -> None:
+        """What the state holds is done: who has written it may have died before it was committed.
+
+        Otherwise it would seem to be left until the partition has something new.
+        """
+        if start := self.keeper.start_offset(tp):
+            self._acked[tp] = [start - 1]
+            self._acked_index[tp] = {start - 1}
 
     def _to_message(self, tp: TP, record: Any) -> Any:
         if not isinstance(record, Chunk):

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from confluent_kafka import OFFSET_END, ConsumerGroupState
+from confluent_kafka import OFFSET_END, ConsumerGroupState, ConsumerGroupTopicPartitions
 from confluent_kafka import Consumer as RawConsumer
 from confluent_kafka import TopicPartition as RawPartition
 from confluent_kafka.admin import AdminClient
@@ -210,6 +210,34 @@ def test_a_worker_that_is_stopped_under_load_commits_all_that_it_has_done(
     lines = r"recovery: (\S+) offsets of state|done, (\S+) offsets in"
     begun, read = re.findall(lines, log.read_text())
     assert begun[0] == read[1] != "0"
+
+
+@pytest.mark.topics
+def test_what_the_state_holds_is_committed_though_nothing_new_comes(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """As behind a worker that was killed between the two: its offsets are set back."""
+    fill(settings)
+    with running(settings, "process", "--metrics-port", free_port(), log=tmp_path / "first.log"):
+        wait_for("the windows", lambda: counted(settings) == EVENTS)
+        wait_for("the commit", lambda: committed(settings) == EVENTS)
+    set_back(settings, 10)
+    assert committed(settings) == 10 * settings.partitions
+
+    port = free_port()
+    with running(settings, "process", "--metrics-port", port, log=tmp_path / "second.log"):
+        wait_for("the commit", lambda: committed(settings) == EVENTS)
+        assert consumed(port) == 0
+
+
+def set_back(settings: Settings, offset: int) -> None:
+    """The group of the workers, who are gone, has committed this offset of each partition."""
+    topic, group = settings.topic_prefix + TOPIC, group_of(settings)
+    places = [RawPartition(topic, number, offset) for number in range(settings.partitions)]
+    asked = [ConsumerGroupTopicPartitions(group, places)]
+    admin = AdminClient(kafka_config(settings))  # what it was asked is forgotten with it
+    for done in admin.alter_consumer_group_offsets(asked).values():
+        done.result(30)
 
 
 @pytest.mark.topics

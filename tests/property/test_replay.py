@@ -101,7 +101,8 @@ class Live(_Both):
     def __init__(self, case: Case) -> None:
         super().__init__(case)
         rules = rules_of(case, sessions=False)
-        self.rules = Detection(Catalogue(metrics=case.metrics, rules=rules), 10_000)
+        catalogue = Catalogue(metrics=case.metrics, rules=rules)
+        self.rules = Detection(catalogue, case.rules["series_cap"])
         self.said: list[Alert] = []
 
     def alerts(self, steps: Sequence[Step]) -> list[Alert]:
