@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from nilo_schemas.catalogue import Catalogue
-from nilo_schemas.collector import tune_gc
+from nilo_schemas.collector import keep_memory, tune_gc
 from nilo_schemas.errors import NiloError
 from nilo_stream_processors.engine.merge import Source
 from nilo_stream_processors.replay.manifest import Manifest
@@ -101,6 +101,7 @@ class _Given:
     pace: Pace
 
     def reading(self) -> Reading:
+        keep_memory()
         return Reading(
             self.manifest,
             self.catalogue,
