@@ -49,6 +49,7 @@ ROWS = None if ALL else 3000
 # Two of its events are dead letters, as they come after the grace.
 LOAD = Load(rate=250, seconds=24, seed="b")
 AROUND = ("--from", "2025-12-31T23:00", "--to", "2026-01-01T01:00")
+COUNTED = "nilo_llm_calls_events_total"
 Line = dict[str, Any]
 
 
@@ -221,10 +222,15 @@ def test_late_events_are_repaired_and_a_promoted_replay_takes_their_place(
     plan = lines(counted.stdout)[0]
     late = plan["changed"] + plan["added"]
     assert (late > 0, plan["published"]) == (True, 0)
-    before = calls(live)
-    assert published(live, "repair", *asked) == late
-    assert published(live, "repair", *asked) == 0
-    wait_for("the lake", lambda: calls(live) > before)
+    before, shortest = calls(live), calls(live, window="10s")
+    with sinking("prometheus", live, topics=["metrics.windows"]) as metrics:
+        wait_for("Prometheus", lambda: metrics.total(COUNTED) == shortest)
+        assert published(live, "repair", *asked) == late
+        assert published(live, "repair", *asked) == 0
+        wait_for("the lake", lambda: calls(live) > before)
+        wait_for(
+            "Prometheus", lambda: shortest < metrics.total(COUNTED) == calls(live, window="10s")
+        )
     repaired, wanted = calls(live), messages(live, f"{live.topic_prefix}metrics.windows")
 
     assert published(live, "promote", str(first)) == late
@@ -270,9 +276,14 @@ def test_what_kafka_has_deleted_is_named_with_where_else_it_is(
     assert "the archive has 0 to 49 of them (`--source archive`)" in told.stderr
 
 
-def calls(settings: Settings, read: Callable[..., list[MetricWindow]] = windows_parquet) -> int:
-    """The calls that the newest revisions of the windows of an hour count."""
-    return sum(each.count for each in read(settings, "llm.calls", window="1h"))
+def calls(
+    settings: Settings,
+    read: Callable[..., list[MetricWindow]] = windows_parquet,
+    *,
+    window: str = "1h",
+) -> int:
+    """The calls that the newest revisions of the windows of a length count."""
+    return sum(each.count for each in read(settings, "llm.calls", window=window))
 
 
 def published(settings: Settings, *words: str) -> int:
