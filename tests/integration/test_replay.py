@@ -12,6 +12,8 @@ import random
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -204,13 +206,23 @@ def test_a_replay_has_topics_of_its_own_and_what_is_tried_on_it_leaves_live_alon
 
 
 def test_another_version_runs_in_an_environment_of_its_own(live: Settings, tmp_path: Path) -> None:
+    """A checkout and a wheel; each is installed once."""
     told = replayed(live, tmp_path / "own", "--offsets", "events.llm:2:0-300")
-    summary, found = differences(live, str(tmp_path / "own"), "--code", str(ROOT))
-
-    assert found == []
-    assert summary["windows"]["equal"] > 0
     assert told["events"] == 301
-    assert len(list((live.home / "environments").glob("*/bin/nilo"))) == 1
+    for number, code in enumerate((ROOT, wheel(tmp_path), ROOT), 1):
+        summary, found = differences(live, str(tmp_path / "own"), "--code", str(code))
+
+        assert found == []
+        assert summary["windows"]["equal"] > 0
+        made = list((live.home / "environments").glob("*/bin/nilo"))
+        assert len(made) == min(number, 2)
+
+
+def wheel(folder: Path) -> Path:
+    """This version, built offline."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
 
 
 def test_late_events_are_repaired_and_a_promoted_replay_takes_their_place(
