@@ -18,19 +18,18 @@ median counts.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 from nilo_deploy import status
 from nilo_schemas.settings import Settings
 from tests.bench import raw, stock, topic, worker
 from tests.bench.endurance import Growth, Recovery, grow, hold_and_kill, recover
-from tests.bench.measure import MEGABYTE, Outcome, pinned
-from tests.bench.report import conclude, options, ratio
+from tests.bench.measure import pinned
+from tests.bench.report import conclude, options, ratio, sizes_of
 from tests.bench.servers import Say, place, servers
 from tests.bench.stream import Stream
+from tests.bench.turns import Turns, Ways
 from tests.bench.versions import versions
 
 FULL, QUICK = 2_000_000, 200_000
@@ -39,15 +38,12 @@ FEW = 100  # series
 RECOVERY_SECONDS = 15.0
 GROWTH = 1.2
 LIBRARIES = ("aiokafka", "confluent-kafka", "fastavro", "faust-streaming", "pyarrow", "pyruhvro")
-# The way of the upper number, that of the lower one, and what is to be reached.
 PAIRS = {
     "same job over stock Faust": ("same_job", "stock_faust", 100.0),
     "one metric over raw librdkafka": ("one_metric", "raw", 0.4),
     "ten metrics over raw librdkafka": ("ten_metrics", "raw", 0.25),
     "a thousand times the series over 100 series": ("many_series", "one_metric", 0.5),
 }
-Ways = dict[str, Callable[[], Outcome]]
-Turn = dict[str, Outcome]
 
 
 @dataclass(frozen=True)
@@ -91,10 +87,7 @@ def main() -> int:
     """Measure and print; 1 when a goal is missed or the run failed."""
     about = "measure the processors on a real broker"
     given = options(about, full=FULL, quick=QUICK, rounds=ROUNDS).parse_args()
-    sizes = Sizes(
-        given.events or (QUICK if given.quick else FULL),
-        given.rounds or (1 if given.quick else ROUNDS),
-    )
+    sizes = Sizes(*sizes_of(given, full=FULL, quick=QUICK, rounds=ROUNDS))
     return conclude("engine", lambda say: measure(sizes, say), as_json=given.json)
 
 
@@ -117,7 +110,7 @@ def measure(sizes: Sizes, say: Say) -> dict[str, Any]:
             "same_job": lambda: worker.work_off(main_topic, "same", sizes.main),
             "stock_faust": lambda: stock.work_off(stock_topic, sizes.stock),
         }
-        turns = [_turn(ways, number, say) for number in range(1, sizes.rounds + 1)]
+        turns = Turns(ways, sizes.rounds, say)
         grown = grow(place(settings, "long"), sizes.long, say)
         servers_used = {each.name: each.version for each in status(settings).servers}
     return {
@@ -136,27 +129,10 @@ def _filled(settings: Settings, name: str, stream: Stream, say: Say) -> Settings
     return mine
 
 
-def _turn(ways: Ways, number: int, say: Say) -> Turn:
-    turn: Turn = {}
-    for name, way in ways.items():
-        turn[name] = way()
-        run = turn[name].run
-        say(f"turn {number}, {name}: {run.per_core:,.0f} events per CPU second")
-    return turn
-
-
-def _ratios(turns: list[Turn], recovered: Recovery, grown: Growth) -> list[dict[str, Any]]:
-    outcomes = [one for turn in turns for one in turn.values()]
-    wrong = sum(one.differences for one in [*outcomes, recovered.outcome, grown.outcome])
+def _ratios(turns: Turns, recovered: Recovery, grown: Growth) -> list[dict[str, Any]]:
+    _, wrong = turns.windows([recovered.outcome, grown.outcome])
     return [
-        *(
-            ratio(
-                name,
-                median(_per_core(turn, upper) / _per_core(turn, lower) for turn in turns),
-                goal,
-            )
-            for name, (upper, lower, goal) in PAIRS.items()
-        ),
+        *turns.ratios(PAIRS),
         ratio(
             "memory at the end over a fifth of the way (at most)", grown.ratio, GROWTH, most=True
         ),
@@ -165,13 +141,7 @@ def _ratios(turns: list[Turn], recovered: Recovery, grown: Growth) -> list[dict[
     ]
 
 
-def _per_core(turn: Turn, way: str) -> float:
-    return turn[way].run.per_core
-
-
-def _figures(
-    sizes: Sizes, turns: list[Turn], recovered: Recovery, grown: Growth
-) -> dict[str, float]:
+def _figures(sizes: Sizes, turns: Turns, recovered: Recovery, grown: Growth) -> dict[str, float]:
     figures: dict[str, float] = {
         "turns": sizes.rounds,
         "events": sizes.main.events,
@@ -179,15 +149,8 @@ def _figures(
         "events_stock_faust": sizes.stock.events,
         "own_core": int(pinned()),
     }
-    for way in turns[0]:
-        runs = [turn[way].run for turn in turns]
-        figures[f"{way}_per_core_s"] = round(median(run.per_core for run in runs))
-        figures[f"{way}_per_s"] = round(median(run.per_second for run in runs))
-        figures[f"{way}_rss_mb"] = max(run.rss for run in runs) // MEGABYTE
-    outcomes = [one for turn in turns for one in turn.values()]
-    figures["windows_compared"] = sum(
-        one.windows for one in [*outcomes, recovered.outcome, grown.outcome]
-    )
+    figures |= turns.figures()
+    figures["windows_compared"], _ = turns.windows([recovered.outcome, grown.outcome])
     return figures | recovered.figures() | grown.figures()
 
 

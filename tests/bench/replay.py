@@ -15,18 +15,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 from nilo_deploy import status
 from nilo_schemas.settings import Settings
 from tests.bench import kept, raw, replayed, topic, worker
 from tests.bench.endurance import Growth
-from tests.bench.measure import MEGABYTE, Outcome, keep_off_measured_core, on_all_cores, pinned
+from tests.bench.measure import Outcome, keep_off_measured_core, on_all_cores, pinned
 from tests.bench.replayed import Way
-from tests.bench.report import conclude, options, ratio
+from tests.bench.report import conclude, options, ratio, sizes_of
 from tests.bench.servers import Say, place, servers
 from tests.bench.stream import Stream
+from tests.bench.turns import Turns, Ways
 from tests.bench.versions import versions
 
 FULL, QUICK = 2_000_000, 200_000
@@ -34,12 +34,10 @@ ROUNDS = 3
 SERIES = 100
 GROWTH = 1.2
 LIBRARIES = ("aiokafka", "confluent-kafka", "deltalake", "fastavro", "pyarrow", "pyruhvro")
-# The way of the upper number, that of the lower one, and what is to be reached.
 PAIRS = {
     "replay over the live worker": ("replay", "live", 2.0),
     "replay over raw librdkafka": ("replay", "raw", 0.6),
 }
-Turn = dict[str, Outcome]
 
 
 @dataclass(frozen=True)
@@ -69,10 +67,7 @@ def main() -> int:
     """Measure and print; 1 when a goal is missed or the run failed."""
     about = "measure replays on a real broker"
     given = options(about, full=FULL, quick=QUICK, rounds=ROUNDS).parse_args()
-    sizes = Sizes(
-        given.events or (QUICK if given.quick else FULL),
-        given.rounds or (1 if given.quick else ROUNDS),
-    )
+    sizes = Sizes(*sizes_of(given, full=FULL, quick=QUICK, rounds=ROUNDS))
     return conclude("replay", lambda say: measure(sizes, say), as_json=given.json)
 
 
@@ -88,7 +83,7 @@ def measure(sizes: Sizes, say: Say) -> dict[str, Any]:
         kept.move_to_archive(cold, sizes.cold)
         say("the lake and the archive are filled")
         ways = _ways(hot, cold, sizes)
-        turns = [_turn(ways, number, say) for number in range(1, sizes.rounds + 1)]
+        turns = Turns(ways, sizes.rounds, say)
         grown = _grow(_filled(settings, "long", sizes.long, say), sizes.long)
         servers_used = {each.name: each.version for each in status(settings).servers}
     return {
@@ -108,7 +103,7 @@ def _filled(settings: Settings, name: str, stream: Stream, say: Say) -> Settings
     return mine
 
 
-def _ways(hot: Settings, cold: Settings, sizes: Sizes) -> dict[str, Callable[[], Outcome]]:
+def _ways(hot: Settings, cold: Settings, sizes: Sizes) -> Ways:
     def replay(way: Way) -> Outcome:
         return replayed.work_off(hot, way, sizes.main)[0]
 
@@ -133,15 +128,6 @@ def _on_all_cores(settings: Settings, work: Callable[[], Outcome]) -> Outcome:
         keep_off_measured_core(pids)
 
 
-def _turn(ways: dict[str, Callable[[], Outcome]], number: int, say: Say) -> Turn:
-    turn: Turn = {}
-    for name, way in ways.items():
-        turn[name] = way()
-        run = turn[name].run
-        say(f"turn {number}, {name}: {run.per_core:,.0f} events per CPU second")
-    return turn
-
-
 def _grow(settings: Settings, stream: Stream) -> Growth:
     outcome, samples = replayed.work_off(settings, Way("one"), stream)
     first, fifth = samples[0], stream.events / 5  # a small stream may be read at once
@@ -150,18 +136,10 @@ def _grow(settings: Settings, stream: Stream) -> Growth:
     return Growth(outcome, early, late)
 
 
-def _ratios(turns: list[Turn], grown: Growth) -> list[dict[str, Any]]:
-    outcomes = [one for turn in turns for one in turn.values()]
-    wrong = sum(one.differences for one in [*outcomes, grown.outcome])
+def _ratios(turns: Turns, grown: Growth) -> list[dict[str, Any]]:
+    _, wrong = turns.windows([grown.outcome])
     return [
-        *(
-            ratio(
-                name,
-                median(turn[upper].run.per_core / turn[lower].run.per_core for turn in turns),
-                goal,
-            )
-            for name, (upper, lower, goal) in PAIRS.items()
-        ),
+        *turns.ratios(PAIRS),
         ratio(
             "memory at the end over a fifth of the way (at most)", grown.ratio, GROWTH, most=True
         ),
@@ -169,20 +147,15 @@ def _ratios(turns: list[Turn], grown: Growth) -> list[dict[str, Any]]:
     ]
 
 
-def _figures(sizes: Sizes, turns: list[Turn], grown: Growth) -> dict[str, float]:
+def _figures(sizes: Sizes, turns: Turns, grown: Growth) -> dict[str, float]:
     figures: dict[str, float] = {
         "turns": sizes.rounds,
         "events": sizes.main.events,
         "events_archive": sizes.cold.events,
         "own_core": int(pinned()),
     }
-    for way in turns[0]:
-        runs = [turn[way].run for turn in turns]
-        figures[f"{way}_per_core_s"] = round(median(run.per_core for run in runs))
-        figures[f"{way}_per_s"] = round(median(run.per_second for run in runs))
-        figures[f"{way}_rss_mb"] = max(run.rss for run in runs) // MEGABYTE
-    outcomes = [one for turn in turns for one in turn.values()]
-    figures["windows_compared"] = sum(one.windows for one in [*outcomes, grown.outcome])
+    figures |= turns.figures()
+    figures["windows_compared"], _ = turns.windows([grown.outcome])
     return figures | grown.figures()
 
 

@@ -34,6 +34,14 @@ def options(about: str, *, full: int, quick: int, rounds: int) -> argparse.Argum
     return parser
 
 
+def sizes_of(given: argparse.Namespace, *, full: int, quick: int, rounds: int) -> tuple[int, int]:
+    """How many events and turns were asked for."""
+    return (
+        given.events or (quick if given.quick else full),
+        given.rounds or (1 if given.quick else rounds),
+    )
+
+
 def conclude(name: str, measure: Callable[[Say], dict[str, Any]], *, as_json: bool) -> int:
     """Measure and print the report; 1 when a goal is missed or the run failed."""
     leave_on_sigterm()

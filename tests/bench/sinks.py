@@ -41,7 +41,7 @@ from tests.bench.measure import (
     pinned,
     to_measured_core,
 )
-from tests.bench.report import conclude, options, ratio
+from tests.bench.report import conclude, options, ratio, sizes_of
 from tests.bench.servers import Say, place, servers
 from tests.bench.sink_memory import Growth, grow
 from tests.bench.sink_ways import Way, fresh, ways
@@ -119,10 +119,7 @@ def main() -> int:
     parser = options(about, full=FULL, quick=QUICK, rounds=ROUNDS)
     parser.add_argument("--without-quix", action="store_true", help="nothing from PyPI")
     given = parser.parse_args()
-    sizes = Sizes(
-        given.events or (QUICK if given.quick else FULL),
-        given.rounds or (1 if given.quick else ROUNDS),
-    )
+    sizes = Sizes(*sizes_of(given, full=FULL, quick=QUICK, rounds=ROUNDS))
 
     def work(say: Say) -> dict[str, Any]:
         python = None if given.without_quix else quix.environment(say)
