@@ -165,10 +165,12 @@ def _choose(
             f"{home.root} holds a stack of {kept.brokers} broker(s), not {count}: leave --brokers "
             "out, choose another NILO_HOME, or delete its data with `nilo down --delete`"
         )
-    parts: tuple[Part, ...] = tuple(part for part in PARTS if part not in skip)
-    chosen = Choices(brokers=count, parts=parts) if kept is None else kept
     names = [*kafka.listeners(count), registry.NAME, postgres.NAME]
     running = [name for name in names if identity_of(home, name.removesuffix("-controller"))]
+    # What runs stays ours to stop, whoever is told of servers elsewhere meanwhile.
+    ours = {name.partition("-")[0] for name in running}
+    parts: tuple[Part, ...] = tuple(part for part in PARTS if part not in skip or part in ours)
+    chosen = Choices(brokers=count, parts=parts) if kept is None else kept
     listening = choose_ports(names, chosen.ports, ports, running)
     chosen = chosen.model_copy(update={"ports": listening, "parts": parts})
     state.write_choices(home, chosen)

@@ -138,6 +138,14 @@ def test_data_outlives_down_and_kill_and_missing_servers_are_started_again(home:
     assert [path.name for path in home.iterdir()] == [".lock"]
 
 
+def test_what_runs_is_still_known_when_servers_elsewhere_were_named(home: Path) -> None:
+    up(Settings(home=home), skip={"kafka", "registry"})
+    up(Settings(home=home), skip={"kafka", "registry", "postgres"})
+
+    stop_server(home, "postgres")
+    assert [server.state for server in status(Settings(home=home)).servers] == ["down"]
+
+
 def test_everything_listens_on_the_loopback_only_and_the_database_wants_its_password(
     home: Path,
 ) -> None:
