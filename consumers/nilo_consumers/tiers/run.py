@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import date
 
 from nilo_consumers.errors import StoreUnavailableError
@@ -18,6 +17,7 @@ from nilo_consumers.tiers.told import ARCHIVED, DELETED, DROPPED, Step, refusal
 from nilo_consumers.tiers.warm import WarmDay, days
 from nilo_consumers.tiers.warm_files import note_files
 from nilo_consumers.tiers.windows.run import window_steps
+from nilo_schemas.locks import locked
 from nilo_schemas.settings import Settings
 
 
@@ -99,16 +99,9 @@ def _expire(
     yield from (Step(topic, each.event_date, DELETED, each.rows) for each in over)
 
 
-@contextmanager
-def alone(settings: Settings) -> Iterator[None]:
-    """Two runs at a time would write the same file; raises StoreUnavailableError."""
-    settings.archive_location.mkdir(parents=True, exist_ok=True)
-    with (settings.archive_location / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreUnavailableError(
-                "another `nilo tiers run` or `nilo erase` is at work in "
-                f"{settings.archive_location}"
-            ) from None
-        yield
+def alone(settings: Settings) -> AbstractContextManager[None]:
+    """Two runs at a time would write the same file; entering raises StoreUnavailableError."""
+    folder = settings.archive_location
+    folder.mkdir(parents=True, exist_ok=True)
+    busy = f"another `nilo tiers run` or `nilo erase` is at work in {folder}"
+    return locked(folder / ".lock", StoreUnavailableError(busy))

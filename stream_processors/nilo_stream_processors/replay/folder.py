@@ -8,11 +8,10 @@ summary.json        when it is done: how many events, windows, alerts; up to whe
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from pydantic import ValidationError
 
 from nilo_schemas.alerts import Alert
 from nilo_schemas.errors import NiloError
+from nilo_schemas.locks import locked
 from nilo_stream_processors.blobs import SCHEMA, packed, unpacked
 from nilo_stream_processors.replay.manifest import Manifest
 
@@ -60,15 +60,11 @@ class Folder:
             why = str(error).splitlines()[0]
             raise FolderError(f"{self.path / _MANIFEST} is not readable: {why}") from None
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Nobody else runs it meanwhile; raises FolderError when somebody does already."""
-        with (self.path / _LOCK).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise FolderError(f"the replay in {self.path} is running already") from None
-            yield
+    def alone(self) -> AbstractContextManager[None]:
+        """Nobody else runs it meanwhile; entering raises FolderError when somebody does already."""
+        return locked(
+            self.path / _LOCK, FolderError(f"the replay in {self.path} is running already")
+        )
 
     # Results
 
