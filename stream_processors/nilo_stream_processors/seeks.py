@@ -47,8 +47,8 @@ class Seeks:
         """Whether a partition was brought to its place since the flow stopped last."""
         return tp in self._in_place
 
-    async def go_to_start(self, active: set[TP], committed: Mapping[TP, int | None]) -> None:
-        """Seek partitions to where their state ends, once after every stop of the flow.
+    async def go_to_start(self, active: set[TP], committed: Mapping[TP, int | None]) -> set[TP]:
+        """Seek partitions to where their state ends, once after every stop of the flow; which ones.
 
         Stock Faust drops what a fetch brings while the flow is stopped, and reads on behind it.
         Here the seek is part of the fetch loop, so nothing can come between; what comes twice,
@@ -60,14 +60,16 @@ class Seeks:
         """
         misplaced = active - self._in_place
         if not misplaced:
-            return
+            return set()
         stops = self._stops
         earliest = await self._reader.earliest_offsets(*misplaced)
         for tp in misplaced:
             self._starts[tp] = max(committed.get(tp) or 0, earliest[tp])
         await self._reader.seek_wait({tp: max(self.wanted(tp), earliest[tp]) for tp in misplaced})
-        if stops == self._stops:
-            self._in_place |= misplaced
+        if stops != self._stops:
+            return set()
+        self._in_place |= misplaced
+        return misplaced
 
     def wanted(self, tp: TP) -> int:
         """The offset that the state of a partition needs next."""

@@ -139,10 +139,8 @@ class ChunkConsumer(stock.Consumer):
         }
 
     async def _go_to_start(self, active: set[TP]) -> None:
-        chunked = self._chunked(active)
-        await self._seeks.go_to_start(chunked, self._committed_offset)
-        for tp in chunked:
-            if self._seeks.is_in_place(tp) and not self._acked[tp]:
+        for tp in await self._seeks.go_to_start(self._chunked(active), self._committed_offset):
+            if not self._acked[tp]:
                 self._acknowledge_state(tp)
 
     def _acknowledge_state(self, tp: TP) -> None:
