@@ -90,7 +90,7 @@ def replay(
 
     Beside the live processors and raw librdkafka on the same events; then out of the lake and the
     archive, by two processes, and over many events. Every window is compared with what it must
-    hold. Ten minutes; a broker of its own, unless the environment names one.
+    hold. Six minutes; a broker of its own, unless the environment names one.
 
     \b
     Example:

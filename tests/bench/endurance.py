@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,14 @@ class Growth:
     outcome: Outcome
     early: int
     end: int
+
+    @classmethod
+    def of(cls, outcome: Outcome, samples: Sequence[Sample], stream: Stream) -> Growth:
+        """By the samples of a run over a stream; a small one may be read before the second."""
+        first, fifth = samples[0], stream.events / 5
+        early = max(each.rss for each in samples if each is first or each.events <= fifth)
+        late = max(each.rss for each in samples if each.events >= stream.events * 0.9)
+        return cls(outcome, early, late)
 
     @property
     def ratio(self) -> float:
@@ -106,9 +115,7 @@ def grow(settings: Settings, stream: Stream, say: Say) -> Growth:
         run = Run.between(samples[0], end)
         outcome = Outcome(run, finals.windows, finals.differences())
     say(f"memory: {_state(end)}")
-    early = max(each.rss for each in samples if each.events <= stream.events / 5)
-    late = max(each.rss for each in [*samples, end] if each.events >= stream.events * 0.9)
-    return Growth(outcome, early, late)
+    return Growth.of(outcome, [*samples, end], stream)
 
 
 def _state(sample: Sample) -> str:

@@ -130,10 +130,7 @@ def _on_all_cores(settings: Settings, work: Callable[[], Outcome]) -> Outcome:
 
 def _grow(settings: Settings, stream: Stream) -> Growth:
     outcome, samples = replayed.work_off(settings, Way("one"), stream)
-    first, fifth = samples[0], stream.events / 5  # a small stream may be read at once
-    early = max(each.rss for each in samples if each is first or each.events <= fifth)
-    late = max(each.rss for each in samples if each.events >= stream.events * 0.9)
-    return Growth(outcome, early, late)
+    return Growth.of(outcome, samples, stream)
 
 
 def _ratios(turns: Turns, grown: Growth) -> list[dict[str, Any]]:
