@@ -28,7 +28,7 @@ from tests.windows_of import microseconds
 CUTS = st.lists(st.integers(1, 30), min_size=1, max_size=4)
 STOPS = st.lists(st.integers(-12, 12).filter(bool), max_size=3)
 FOLDERS = tempfile.TemporaryDirectory(prefix="replays-")
-FEW = settings(max_examples=25, deadline=timedelta(seconds=60))
+FEW = settings(max_examples=30, deadline=timedelta(seconds=60))
 _RULES: list[dict[str, Any]] = [
     {"name": "Calls", "metric": "calls", "window": "10s", "when": "count > 1"},
     {"name": "Failing", "metric": "calls", "window": "1m", "when": "error_ratio > 30%"},

@@ -103,8 +103,8 @@ def against_live(settings: Settings, folder: Folder, store: Live) -> Difference:
     compared = cells.compare(old, new)
     if asked.where:  # what rules say of some events alone nobody has said live
         return _difference(compared, cut, [], [])
-    since = time_of(asked.since or 0)
-    live = [each for each in live_alerts(settings, catalogue.rules) if each.time > since]
+    found_live = live_alerts(settings, catalogue.rules)
+    live = [each for each in found_live if since is None or each.time > since]
     both = live, list(folder.alerts())
     ends = _compared_until(settings, folder, reached)
     mine, theirs = ([each for each in some if _is_by(each, catalogue, ends)] for some in both)
